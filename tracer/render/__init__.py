@@ -1,0 +1,1 @@
+"""Records as text and JSON. Pure: no I/O, no clock."""

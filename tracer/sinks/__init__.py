@@ -1,0 +1,1 @@
+"""Where records go: the JSON log, the live view, metrics. Each fails alone."""
