@@ -104,19 +104,19 @@ class Gone(NamedTuple):
 
 
 class Snapshot(Protocol):
-    """All zombies at one moment, cheap to compare and only in part worth unpacking."""
+    """All zombies at one moment, cheap to compare and only in part worth unpacking.
+
+    It may be read from the kernel while keys() is consumed, so it is good for one pass.
+    """
 
     taken_boot_ns: int
     """When reading began: what died later may be missing."""
-
-    def __len__(self) -> int:
-        """Return the number of zombies."""
 
     def keys(self) -> Iterator[tuple[int, int, int]]:
         """Yield (pid, start_ticks, parent_pid) of each zombie."""
 
     def child(self, index: int) -> Child:
-        """Unpack the zombie that keys() yielded at that place."""
+        """Unpack the zombie that keys() yielded last, at that place (0 for the first)."""
 
 
 class ListSnapshot:
@@ -500,16 +500,18 @@ class Losses:
         queue_full: deaths that found no room in the kernel's ageing queue.
         ring_full: events that found no room in the ring buffer.
         stalled: moments at which a source could not tell (unparsable or refused).
+        forks_lost: forks that found no room: no zombie is missed, its forker stays unknown.
     """
 
     map_full: int = 0
     queue_full: int = 0
     ring_full: int = 0
     stalled: int = 0
+    forks_lost: int = 0
 
     @property
     def total(self) -> int:
-        """All of them together."""
+        """All after which the table may be wrong until the next snapshot."""
         return self.map_full + self.queue_full + self.ring_full + self.stalled
 
 

@@ -1,0 +1,72 @@
+# make run and make test work on a fresh Debian 12 with git, make and root.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# Debian's own interpreter: bcc's Python package is built for it.
+PYTHON ?= /usr/bin/python3
+VENV := .venv
+BIN := $(VENV)/bin
+OBJECT := tracer/_objects/tracer.bpf.o
+BPF_SOURCES := $(wildcard bpf/*.c bpf/*.h)
+CLANG ?= clang
+
+PACKAGES := clang libbpf1 libbpf-dev python3-venv python3-bpfcc gcc libc6-dev
+# What only the tests use: runtimes, inits and programs that leave zombies in the field.
+TEST_PACKAGES := runc tini dumb-init util-linux
+
+# Commands that pip runs must not write outside the checkout's environment.
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help setup run demo test lint format bench bpf clean
+
+help: ## say what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 18
+
+setup: $(VENV)/.ready $(OBJECT) ## install and build everything; a second run does nothing
+
+run: setup ## show this machine's zombies live, until Ctrl-C
+	$(BIN)/tracer --follow
+
+demo: setup ## the live view while an emulator makes, keeps and releases zombies
+	deploy/demo $(BIN)/tracer
+
+test: $(VENV)/.ready-test $(OBJECT) ## run the tests
+	$(BIN)/pytest
+
+lint: $(VENV)/.ready ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.ready ## rewrite the code in the house's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: setup ## measure what it costs here, beside what a user would run instead
+	$(BIN)/python bench/run.py
+
+bpf: $(OBJECT) ## build the BPF object
+
+clean: ## remove what was built
+	rm -rf $(VENV) $(OBJECT) build *.egg-info
+
+$(VENV)/.apt: Makefile
+	@mkdir -p $(VENV)
+	@deploy/install-packages $(PACKAGES)
+	@touch $@
+
+$(VENV)/.apt-test: Makefile | $(VENV)/.apt
+	@deploy/install-packages $(TEST_PACKAGES)
+	@touch $@
+
+$(VENV)/.ready: pyproject.toml $(VENV)/.apt
+	$(PYTHON) -m venv --system-site-packages $(VENV)
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.ready-test: $(VENV)/.ready $(VENV)/.apt-test
+	@touch $@
+
+$(OBJECT): $(BPF_SOURCES) | $(VENV)/.apt
+	@mkdir -p $(@D)
+	$(CLANG) -target bpf -O2 -g -Wall -Werror -mcpu=v2 -I bpf -c bpf/tracer.bpf.c -o $@

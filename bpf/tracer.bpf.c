@@ -1,0 +1,561 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Sees every process forked, dying, being reaped and waiting, and keeps the
+ * state of it in the kernel, so that user space is asked for nothing but what
+ * has stayed dead for longer than the minimum age.
+ *
+ * fork ──► processes[pid] ──► exit: how, when, in which cgroup ──► fresh queue
+ *              │                                                     │ age_out
+ *              └──► free: removed, told if it was known     settled queue ──► ring
+ *
+ * One hash map holds all of it, keyed by pid and checked by start time: a pid
+ * can be reused between release_task() and sched_process_free.
+ */
+#include "kernel_types.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+#include <bpf/bpf_core_read.h>
+#include "tracer.h"
+
+/* The kernel lets only GPL-compatible programs read its memory (NOTICE says more). */
+char LICENSE[] SEC("license") = "GPL";
+
+#define EXIT_ZOMBIE 0x20      /* include/linux/sched.h */
+#define SIGNAL_GROUP_EXIT 0x4 /* include/linux/sched/signal.h */
+#define NSEC_PER_MSEC 1000000ULL
+#define LATE_NS 1000000000ULL
+#define MAX_DEPTH 64          /* cgroups walked on the way up to the root */
+#define BATCH 256             /* queue entries looked at in one run */
+#define IDLE_MS 0x7fffffff
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536); /* user space sets it before load */
+	__type(key, __u32);
+	__type(value, struct process);
+} processes SEC(".maps");
+
+/*
+ * Deaths wait here until they have settled: nearly all are reaped within
+ * milliseconds, and are dropped when their turn comes. What survives moves to
+ * `settled`, which therefore holds zombies only, however long the minimum age.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, 65536);
+	__uint(key_size, 0);
+	__uint(value_size, sizeof(struct death));
+} fresh SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, 65536);
+	__uint(key_size, 0);
+	__uint(value_size, sizeof(struct death));
+} settled SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 20);
+} events SEC(".maps");
+
+/*
+ * Names of cgroups by id, filled at the first death in each. They depend on
+ * nobody's cgroup namespace, and they can be read where /proc/PID/cgroup says
+ * "/" for a zombie on v1: only proc_cgroup_show() hides it there, the task
+ * keeps its css_set until it is freed.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 2048);
+	__type(key, struct cgroup_key);
+	__type(value, struct cgroup_names);
+} cgroups SEC(".maps");
+
+/* Too large for the stack. Two: the exit hook can run in the middle of the iterator. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, struct cgroup_names);
+} scratch SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct counters);
+} counters SEC(".maps");
+
+#define COUNT(field)                                                          \
+	do {                                                                  \
+		__u32 zero_ = 0;                                              \
+		struct counters *c_ = bpf_map_lookup_elem(&counters, &zero_); \
+		if (c_)                                                       \
+			c_->field++;                                          \
+	} while (0)
+
+/* The number of a task in its own pid namespace, and that namespace. */
+static __always_inline void read_vpid(struct task_struct *task, __u32 *vpid, __u32 *inum)
+{
+	struct pid *pid = BPF_CORE_READ(task, thread_pid);
+	struct pid_namespace *ns = 0;
+	unsigned int level;
+	void *upid;
+
+	if (!pid) /* detached: released already */
+		return;
+	level = BPF_CORE_READ(pid, level);
+	upid = (void *)pid + bpf_core_field_offset(struct pid, numbers) +
+	       (level & 31) * bpf_core_type_size(struct upid);
+	bpf_probe_read_kernel(vpid, sizeof(*vpid), upid + bpf_core_field_offset(struct upid, nr));
+	bpf_probe_read_kernel(&ns, sizeof(ns), upid + bpf_core_field_offset(struct upid, ns));
+	*inum = BPF_CORE_READ(ns, ns.inum);
+}
+
+/* A v1 controller's cgroup of that task, if it is below the root. */
+static __always_inline struct cgroup *controller_cgroup(struct css_set *set, int index)
+{
+	struct cgroup_subsys_state *css = 0;
+	struct cgroup *cgroup;
+
+	bpf_core_read(&css, sizeof(css), &set->subsys[index]);
+	if (!css)
+		return 0;
+	cgroup = BPF_CORE_READ(css, cgroup);
+	return cgroup && BPF_CORE_READ(cgroup, level) > 0 ? cgroup : 0;
+}
+
+#define TRY_CONTROLLER(cgroup, set, id)                                              \
+	do {                                                                         \
+		if (!(cgroup) && bpf_core_enum_value_exists(enum cgroup_subsys_id, id)) \
+			(cgroup) = controller_cgroup(                                \
+				set, bpf_core_enum_value(enum cgroup_subsys_id, id)); \
+	} while (0)
+
+/*
+ * The cgroup that says most: the v2 one, or where the runtime does not use
+ * that hierarchy, a v1 controller's.
+ */
+static __always_inline struct cgroup *telling_cgroup(struct task_struct *task)
+{
+	struct css_set *set = BPF_CORE_READ(task, cgroups);
+	struct cgroup *cgroup;
+
+	if (!set)
+		return 0;
+	cgroup = BPF_CORE_READ(set, dfl_cgrp);
+	if (cgroup && BPF_CORE_READ(cgroup, level) > 0)
+		return cgroup;
+	cgroup = 0;
+	TRY_CONTROLLER(cgroup, set, pids_cgrp_id);
+	TRY_CONTROLLER(cgroup, set, memory_cgrp_id);
+	TRY_CONTROLLER(cgroup, set, cpu_cgrp_id);
+	return cgroup;
+}
+
+/*
+ * Stores the names from the root down. The root's end is kept when the path is
+ * deeper than CGROUP_LEVELS: what identifies a container stands there, and what
+ * a tenant may create stands below.
+ */
+static __always_inline void remember_names(struct cgroup *cgroup, struct cgroup_key *key,
+					   __u32 slot)
+{
+	struct cgroup_names *names = bpf_map_lookup_elem(&scratch, &slot);
+	int level, i;
+
+	if (!names)
+		return;
+	level = BPF_CORE_READ(cgroup, level);
+	names->level = level;
+	for (i = 0; i < MAX_DEPTH; i++) {
+		if (level <= 0 || !cgroup)
+			break;
+		if (level <= CGROUP_LEVELS)
+			bpf_probe_read_kernel_str(names->names[(level - 1) & (CGROUP_LEVELS - 1)],
+						  CGROUP_NAME_LEN, BPF_CORE_READ(cgroup, kn, name));
+		cgroup = BPF_CORE_READ(cgroup, self.parent, cgroup);
+		level--;
+	}
+	if (level > 0) /* deeper than we walk: user space reads /proc instead */
+		return;
+	bpf_map_update_elem(&cgroups, key, names, BPF_ANY);
+}
+
+static __always_inline void read_cgroup(struct task_struct *task, __u64 *id, __u32 *hierarchy,
+					__u32 slot)
+{
+	struct cgroup *cgroup = telling_cgroup(task);
+	struct cgroup_key key = {};
+
+	if (!cgroup)
+		return;
+	key.id = BPF_CORE_READ(cgroup, kn, id);
+	key.hierarchy = BPF_CORE_READ(cgroup, root, hierarchy_id);
+	*id = key.id;
+	*hierarchy = key.hierarchy;
+	if (!bpf_map_lookup_elem(&cgroups, &key))
+		remember_names(cgroup, &key, slot);
+}
+
+/*
+ * kernel_clone() fires this after copy_process(), before the child first runs,
+ * so whatever the child does is seen with its forker known. /proc can never
+ * tell who forked: it shows the parent, which CLONE_PARENT (runc) makes another,
+ * and which changes when the parent dies.
+ */
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
+{
+	__u32 pid = child->pid, forker_pid = parent->tgid, vpid = 0, inum = 0;
+	unsigned int forker_level, child_level;
+	struct process entry = {};
+	struct process *forker;
+
+	if (child->pid != child->tgid) /* a thread: it dies with its process */
+		return 0;
+
+	entry.start_ns = child->start_boottime;
+	entry.first_seen_ns = entry.start_ns;
+	entry.forker_pid = forker_pid;
+	entry.forker_start_ns = parent->group_leader->start_boottime;
+	bpf_probe_read_kernel_str(entry.forker_comm, COMM_LEN, parent->comm);
+
+	/* A process can only go down into a descendant of its own pid namespace. */
+	forker_level = parent->thread_pid->level;
+	child_level = child->thread_pid->level;
+	if (child_level > forker_level) {
+		read_vpid(child, &vpid, &inum);
+		entry.origin = vpid == 1 ? ORIGIN_INIT : ORIGIN_ENTERED;
+		entry.origin_pid = pid;
+	} else if (child_level > 0) {
+		forker = bpf_map_lookup_elem(&processes, &forker_pid);
+		if (forker && forker->start_ns == entry.forker_start_ns) {
+			entry.origin = forker->origin;
+			entry.origin_pid = forker->origin_pid;
+		}
+		if (!entry.origin) { /* older than us: is it the init itself? */
+			read_vpid(parent->group_leader, &vpid, &inum);
+			if (vpid == 1) {
+				entry.origin = ORIGIN_INIT;
+				entry.origin_pid = forker_pid;
+			}
+		}
+	}
+
+	/* BPF_ANY: an entry under this pid is of one whose free hook is still to come. */
+	if (bpf_map_update_elem(&processes, &pid, &entry, BPF_ANY))
+		COUNT(forks_lost);
+	return 0;
+}
+
+/*
+ * do_exit() decrements signal->live and then fires this, for every thread. The
+ * process is dead when nothing of it lives; that thread need not be the leader,
+ * and two leaving together both see 0, so the hook does its work once. Name,
+ * identity and exit code are the leader's: wait_task_zombie() reports those.
+ */
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(on_exit, struct task_struct *task)
+{
+	struct task_struct *leader = task->group_leader, *parent;
+	struct signal_struct *signal = task->signal;
+	__u32 pid = task->tgid;
+	struct death death = {};
+	struct process *entry;
+	__u64 start_ns;
+
+	if (signal->live.counter != 0)
+		return 0;
+
+	start_ns = leader->start_boottime;
+	death.exit_ns = bpf_ktime_get_boot_ns();
+	death.pid = pid;
+
+	entry = bpf_map_lookup_elem(&processes, &pid);
+	if (!entry || entry->start_ns != start_ns) {
+		struct process unforked = {};
+
+		unforked.start_ns = start_ns;
+		unforked.first_seen_ns = death.exit_ns;
+		bpf_map_update_elem(&processes, &pid, &unforked, BPF_ANY);
+		entry = bpf_map_lookup_elem(&processes, &pid);
+		if (!entry) {
+			COUNT(exits);
+			COUNT(map_full);
+			return 0;
+		}
+	}
+	if (entry->exit_ns)
+		return 0;
+	COUNT(exits);
+
+	parent = leader->real_parent;
+	entry->exit_parent_pid = parent->tgid;
+	entry->exit_parent_start_ns = parent->group_leader->start_boottime;
+	entry->uid = leader->real_cred->uid.val;
+	entry->exit_status = signal->flags & SIGNAL_GROUP_EXIT ? signal->group_exit_code
+							      : leader->exit_code;
+	bpf_probe_read_kernel_str(entry->comm, COMM_LEN, leader->comm);
+	read_vpid(leader, &entry->vpid, &entry->pid_namespace);
+	read_cgroup(leader, &entry->cgroup_id, &entry->cgroup_hierarchy, 0);
+	entry->exit_ns = death.exit_ns;
+
+	if (bpf_map_push_elem(&fresh, &death, 0))
+		COUNT(queue_full);
+	return 0;
+}
+
+static __always_inline void tell_gone(__u32 pid, __u64 start_ns, __u64 now)
+{
+	struct gone gone = {};
+
+	gone.start_ns = start_ns;
+	gone.gone_ns = now;
+	gone.pid = pid;
+	if (bpf_ringbuf_output(&events, &gone, sizeof(gone), 0))
+		COUNT(ring_full);
+}
+
+/*
+ * delayed_put_task_struct() fires this for every task that release_task() took
+ * away, whoever reaped it and however (wait4, waitid, io_uring, auto-reap, the
+ * parent's death), one RCU grace period later and in softirq context: the
+ * current task means nothing here.
+ */
+SEC("tp_btf/sched_process_free")
+int BPF_PROG(on_free, struct task_struct *task)
+{
+	__u32 pid = task->pid, parent_pid;
+	struct process *entry, *parent;
+	__u64 now, start_ns, dead_ns;
+
+	/*
+	 * Threads; and after an exec by a non-leader thread the old leader, which
+	 * de_thread() gave the thread's pid: the process lives on.
+	 */
+	if (task->pid != task->tgid)
+		return 0;
+	entry = bpf_map_lookup_elem(&processes, &pid);
+	if (!entry)
+		return 0;
+	start_ns = task->start_boottime;
+	now = bpf_ktime_get_boot_ns();
+	if (entry->start_ns != start_ns) {
+		/* The pid is taken again already: whether this one was known is lost. */
+		tell_gone(pid, start_ns, now);
+		return 0;
+	}
+
+	if (entry->exit_ns) {
+		parent_pid = entry->exit_parent_pid;
+		parent = bpf_map_lookup_elem(&processes, &parent_pid);
+		if (parent && parent->start_ns == entry->exit_parent_start_ns) {
+			dead_ns = now - entry->exit_ns;
+			__sync_fetch_and_add(&parent->reaped, 1);
+			if (dead_ns > LATE_NS) {
+				__sync_fetch_and_add(&parent->reaped_late, 1);
+				__sync_fetch_and_add(&parent->reaped_late_ns, dead_ns);
+			}
+		}
+	}
+	if (entry->flags & PROCESS_KNOWN)
+		tell_gone(pid, start_ns, now);
+	/* Deleting can fail with EBUSY in softirq: the flag keeps age_out honest. */
+	entry->flags |= PROCESS_GONE;
+	bpf_map_delete_elem(&processes, &pid);
+	return 0;
+}
+
+/*
+ * do_wait() fires this at its entry, with the host's view of whom the caller
+ * waits for; NULL for any child (and for a pid that is no longer there). A raw
+ * tracepoint, because some verifiers take the argument of a tp_btf program for
+ * never NULL and drop the branch that handles it.
+ */
+SEC("raw_tp/sched_process_wait")
+int on_wait(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct pid *wanted = (struct pid *)ctx->args[0];
+	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	__u64 now = bpf_ktime_get_boot_ns();
+	struct process *entry;
+
+	entry = bpf_map_lookup_elem(&processes, &tgid);
+	if (!entry) {
+		struct task_struct *task = (void *)bpf_get_current_task();
+		struct process unforked = {};
+
+		unforked.start_ns = BPF_CORE_READ(task, group_leader, start_boottime);
+		unforked.first_seen_ns = now;
+		bpf_map_update_elem(&processes, &tgid, &unforked, BPF_NOEXIST);
+		entry = bpf_map_lookup_elem(&processes, &tgid);
+		if (!entry) {
+			COUNT(forks_lost);
+			return 0;
+		}
+	}
+	entry->last_wait_ns = now;
+	if (wanted) {
+		entry->last_wait_pid = BPF_CORE_READ(wanted, numbers[0].nr);
+		__sync_fetch_and_add(&entry->waits_specific, 1);
+	} else {
+		entry->last_wait_any_ns = now;
+		__sync_fetch_and_add(&entry->waits_any, 1);
+	}
+	return 0;
+}
+
+static __always_inline void copy_history(struct zombie *zombie, struct process *entry)
+{
+	zombie->exit_ns = entry->exit_ns;
+	zombie->exit_parent_pid = entry->exit_parent_pid;
+	zombie->forker_pid = entry->forker_pid;
+	zombie->forker_start_ns = entry->forker_start_ns;
+	zombie->origin = entry->origin;
+	zombie->origin_pid = entry->origin_pid;
+	__builtin_memcpy(zombie->forker_comm, entry->forker_comm, COMM_LEN);
+}
+
+static __always_inline long tell_zombie(__u32 pid, struct process *entry)
+{
+	struct zombie zombie = {};
+
+	copy_history(&zombie, entry);
+	zombie.start_ns = entry->start_ns;
+	zombie.cgroup_id = entry->cgroup_id;
+	zombie.cgroup_hierarchy = entry->cgroup_hierarchy;
+	zombie.pid = pid;
+	zombie.parent_pid = entry->exit_parent_pid;
+	zombie.vpid = entry->vpid;
+	zombie.pid_namespace = entry->pid_namespace;
+	zombie.uid = entry->uid;
+	zombie.exit_status = entry->exit_status;
+	__builtin_memcpy(zombie.comm, entry->comm, COMM_LEN);
+	/* User space is in the middle of asking: it needs no wake-up. */
+	return bpf_ringbuf_output(&events, &zombie, sizeof(zombie), BPF_RB_NO_WAKEUP);
+}
+
+static __always_inline struct process *still_dead(struct death *death)
+{
+	__u32 pid = death->pid;
+	struct process *entry = bpf_map_lookup_elem(&processes, &pid);
+
+	if (!entry || entry->exit_ns != death->exit_ns || entry->flags & PROCESS_GONE)
+		return 0;
+	return entry;
+}
+
+static __always_inline __u32 ms_until(__u64 due, __u64 now)
+{
+	__u64 ms = due > now ? (due - now) / NSEC_PER_MSEC + 1 : 1;
+
+	return ms < IDLE_MS ? ms : IDLE_MS;
+}
+
+/*
+ * Never attached: user space runs it (BPF_PROG_TEST_RUN, Linux 5.10) with two
+ * arguments, the nanoseconds after which a death has settled and the minimum
+ * age. Returns 0 when there is more to do at once, else in how many
+ * milliseconds there may be.
+ */
+SEC("raw_tp")
+int age_out(struct bpf_raw_tracepoint_args *ctx)
+{
+	__u64 settle_ns = ctx->args[0], min_age_ns = ctx->args[1];
+	__u32 fresh_ms = IDLE_MS, settled_ms = IDLE_MS;
+	__u64 now = bpf_ktime_get_boot_ns();
+	struct death death = {};
+	struct process *entry;
+	int i;
+
+	for (i = 0; i < BATCH; i++) {
+		if (bpf_map_peek_elem(&fresh, &death))
+			break;
+		if (now < death.exit_ns + settle_ns) {
+			/* It matters only once it reaches the minimum age. */
+			fresh_ms = ms_until(death.exit_ns + min_age_ns, now);
+			break;
+		}
+		bpf_map_pop_elem(&fresh, &death);
+		if (still_dead(&death) && bpf_map_push_elem(&settled, &death, 0))
+			COUNT(queue_full);
+	}
+	if (i == BATCH)
+		fresh_ms = 0;
+
+	for (i = 0; i < BATCH; i++) {
+		if (bpf_map_peek_elem(&settled, &death))
+			break;
+		if (now < death.exit_ns + min_age_ns) {
+			settled_ms = ms_until(death.exit_ns + min_age_ns, now);
+			break;
+		}
+		entry = still_dead(&death);
+		if (entry && !(entry->flags & PROCESS_KNOWN)) {
+			/*
+			 * Known before it is told, so that a reaping in between is told
+			 * too; "gone" of one never heard of means nothing to user space.
+			 */
+			entry->flags |= PROCESS_KNOWN;
+			if (tell_zombie(death.pid, entry)) {
+				entry->flags &= ~PROCESS_KNOWN;
+				settled_ms = 1; /* the ring is full; nothing is lost, come again */
+				break;
+			}
+		}
+		bpf_map_pop_elem(&settled, &death);
+	}
+	if (i == BATCH)
+		settled_ms = 0;
+	return fresh_ms < settled_ms ? fresh_ms : settled_ms;
+}
+
+/*
+ * The snapshot: every real zombie. A leader in state Z whose other threads live
+ * is no zombie: delay_group_leader() keeps wait() from seeing it. What is found
+ * becomes known, so that its reaping will be told, also when it is older than us.
+ */
+SEC("iter/task")
+int zombies(struct bpf_iter__task *ctx)
+{
+	struct seq_file *seq = ctx->meta->seq;
+	struct task_struct *task = ctx->task;
+	struct zombie zombie = {};
+	struct process *entry;
+	__u32 pid;
+
+	if (!task || task->exit_state != EXIT_ZOMBIE || task->pid != task->tgid ||
+	    task->signal->nr_threads != 1)
+		return 0;
+
+	pid = task->pid;
+	zombie.pid = pid;
+	zombie.start_ns = task->start_boottime;
+	zombie.parent_pid = task->real_parent->tgid;
+	if (task->ptrace)
+		zombie.tracer_pid = task->parent->tgid;
+	zombie.uid = task->real_cred->uid.val;
+	zombie.exit_status = task->signal->flags & SIGNAL_GROUP_EXIT ? task->signal->group_exit_code
+								    : task->exit_code;
+	bpf_probe_read_kernel_str(zombie.comm, COMM_LEN, task->comm);
+	read_vpid(task, &zombie.vpid, &zombie.pid_namespace);
+	read_cgroup(task, &zombie.cgroup_id, &zombie.cgroup_hierarchy, 1);
+
+	entry = bpf_map_lookup_elem(&processes, &pid);
+	if (!entry || entry->start_ns != zombie.start_ns) {
+		struct process adopted = {};
+
+		adopted.start_ns = zombie.start_ns;
+		adopted.first_seen_ns = bpf_ktime_get_boot_ns();
+		adopted.flags = PROCESS_KNOWN;
+		/* No room: a later snapshot will find it gone. */
+		bpf_map_update_elem(&processes, &pid, &adopted, BPF_ANY);
+	} else {
+		entry->flags |= PROCESS_KNOWN;
+		copy_history(&zombie, entry);
+	}
+	bpf_seq_write(seq, &zombie, sizeof(zombie));
+	return 0;
+}
