@@ -35,11 +35,13 @@ class ProcFs:
         refused: reads so far that were refused for want of rights (hidepid, no ptrace
             rights); such a read gives None like a vanished process does, and who must tell
             the two apart asks may_inspect().
+        unparsable: lines met in scans that this program does not understand.
     """
 
     def __init__(self, root: Path | str = "/proc") -> None:
         self.root = Path(root)
         self.refused = 0
+        self.unparsable = 0
         self._fd: int | None = None
 
     def fd(self) -> int:
