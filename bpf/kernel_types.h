@@ -111,6 +111,10 @@ struct signal_struct {
 	unsigned int flags;
 } CORE;
 
+struct sched_info {
+	unsigned long long last_arrival;
+} CORE;
+
 struct task_struct {
 	int exit_state;
 	int exit_code;
@@ -125,6 +129,7 @@ struct task_struct {
 	const struct cred *real_cred;
 	struct signal_struct *signal;
 	struct css_set *cgroups;
+	struct sched_info sched_info;
 	char comm[16];
 } CORE;
 

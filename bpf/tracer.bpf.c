@@ -28,6 +28,10 @@ char LICENSE[] SEC("license") = "GPL";
 #define BATCH 256             /* queue entries looked at in one run */
 #define IDLE_MS 0x7fffffff
 
+/* Set before load. */
+const volatile __u64 min_age_ns = 0;  /* younger ones are nobody's business yet */
+const volatile __u64 settle_ns = 0;   /* after so long a death leaves `fresh` */
+
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 65536); /* user space sets it before load */
@@ -455,15 +459,12 @@ static __always_inline __u32 ms_until(__u64 due, __u64 now)
 }
 
 /*
- * Never attached: user space runs it (BPF_PROG_TEST_RUN, Linux 5.10) with two
- * arguments, the nanoseconds after which a death has settled and the minimum
- * age. Returns 0 when there is more to do at once, else in how many
- * milliseconds there may be.
+ * Never attached: user space runs it (BPF_PROG_TEST_RUN, Linux 5.10). Returns 0
+ * when there is more to do at once, else in how many milliseconds there may be.
  */
 SEC("raw_tp")
-int age_out(struct bpf_raw_tracepoint_args *ctx)
+int age_out(void *ctx)
 {
-	__u64 settle_ns = ctx->args[0], min_age_ns = ctx->args[1];
 	__u32 fresh_ms = IDLE_MS, settled_ms = IDLE_MS;
 	__u64 now = bpf_ktime_get_boot_ns();
 	struct death death = {};
@@ -513,9 +514,30 @@ int age_out(struct bpf_raw_tracepoint_args *ctx)
 }
 
 /*
- * The snapshot: every real zombie. A leader in state Z whose other threads live
- * is no zombie: delay_group_leader() keeps wait() from seeing it. What is found
- * becomes known, so that its reaping will be told, also when it is older than us.
+ * When a zombie that nobody saw die last ran, which is when it died: a dead
+ * leader is never scheduled again. In the scheduler's clock, which drifts from
+ * the boot clock, so the distance to the reader's own last arrival is taken;
+ * that makes it an hour that is certainly not too early by more than a slice.
+ */
+static __always_inline __u64 last_ran(struct task_struct *task, __u64 now)
+{
+	struct task_struct *reader = (void *)bpf_get_current_task();
+	__u64 arrived, reader_arrived;
+
+	if (!bpf_core_field_exists(task->sched_info)) /* without CONFIG_SCHED_INFO */
+		return 0;
+	arrived = BPF_CORE_READ(task, sched_info.last_arrival);
+	reader_arrived = BPF_CORE_READ(reader, sched_info.last_arrival);
+	if (!arrived || reader_arrived < arrived || reader_arrived - arrived > now)
+		return 0;
+	return now - (reader_arrived - arrived);
+}
+
+/*
+ * The snapshot: every real zombie of the minimum age. A leader in state Z whose
+ * other threads live is no zombie: delay_group_leader() keeps wait() from seeing
+ * it. What is found becomes known, so that its reaping will be told, also when
+ * it is older than us. Younger ones are in the queues and come by themselves.
  */
 SEC("iter/task")
 int zombies(struct bpf_iter__task *ctx)
@@ -524,6 +546,7 @@ int zombies(struct bpf_iter__task *ctx)
 	struct task_struct *task = ctx->task;
 	struct zombie zombie = {};
 	struct process *entry;
+	__u64 now;
 	__u32 pid;
 
 	if (!task || task->exit_state != EXIT_ZOMBIE || task->pid != task->tgid ||
@@ -531,8 +554,16 @@ int zombies(struct bpf_iter__task *ctx)
 		return 0;
 
 	pid = task->pid;
+	now = bpf_ktime_get_boot_ns();
+	entry = bpf_map_lookup_elem(&processes, &pid);
+	if (entry && entry->start_ns != task->start_boottime)
+		entry = 0;
+	if (entry && entry->exit_ns && now < entry->exit_ns + min_age_ns)
+		return 0;
+
 	zombie.pid = pid;
 	zombie.start_ns = task->start_boottime;
+	zombie.last_ran_ns = last_ran(task, now);
 	zombie.parent_pid = task->real_parent->tgid;
 	if (task->ptrace)
 		zombie.tracer_pid = task->parent->tgid;
@@ -543,12 +574,11 @@ int zombies(struct bpf_iter__task *ctx)
 	read_vpid(task, &zombie.vpid, &zombie.pid_namespace);
 	read_cgroup(task, &zombie.cgroup_id, &zombie.cgroup_hierarchy, 1);
 
-	entry = bpf_map_lookup_elem(&processes, &pid);
-	if (!entry || entry->start_ns != zombie.start_ns) {
+	if (!entry) {
 		struct process adopted = {};
 
 		adopted.start_ns = zombie.start_ns;
-		adopted.first_seen_ns = bpf_ktime_get_boot_ns();
+		adopted.first_seen_ns = now;
 		adopted.flags = PROCESS_KNOWN;
 		/* No room: a later snapshot will find it gone. */
 		bpf_map_update_elem(&processes, &pid, &adopted, BPF_ANY);

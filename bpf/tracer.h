@@ -60,6 +60,7 @@ struct zombie {
 	__u64 exit_ns;          /* 0: nobody saw it die */
 	__u64 forker_start_ns;
 	__u64 cgroup_id;
+	__u64 last_ran_ns;      /* 0: unknown; it died about then, where exit_ns is 0 */
 	__u32 cgroup_hierarchy;
 	__u32 pid;
 	__u32 parent_pid;       /* now (iterator), or when it died (ring buffer) */

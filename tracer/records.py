@@ -66,6 +66,9 @@ class Child:
         parent_pid: its parent now, in the host's pid namespace.
         start_boot_ns: when it started (from /proc: exact to one tick).
         exit_boot_ns: when it died; None when nobody watched.
+        last_ran_boot_ns: when it last had a processor, by the scheduler's clock: where
+            exit_boot_ns is None it died about then, and the age from it is a lower bound
+            to within a time slice. None where the kernel does not tell.
         exit_status: as wait(2) would return it (code << 8 | core << 7 | signal).
         vpid: its pid in its own pid namespace.
         pid_namespace: inode number of that namespace.
@@ -83,6 +86,7 @@ class Child:
     parent_pid: int
     start_boot_ns: int
     exit_boot_ns: int | None = None
+    last_ran_boot_ns: int | None = None
     exit_status: int | None = None
     vpid: int | None = None
     pid_namespace: int | None = None
@@ -95,12 +99,21 @@ class Child:
     cgroup: Cgroup | None = None
     tracer_pid: int | None = None
 
+    @property
+    def dead_since_boot_ns(self) -> int | None:
+        """When it died: seen, or else inferred from when it last ran."""
+        return self.last_ran_boot_ns if self.exit_boot_ns is None else self.exit_boot_ns
+
 
 class Gone(NamedTuple):
     """A dead child that was reaped."""
 
     identity: Identity
     gone_boot_ns: int
+
+
+SnapshotKey = tuple[int, int, int, int]
+"""(pid, start_ticks, parent_pid, dead_since_boot_ns or 0): a plain tuple, made by the million."""
 
 
 class Snapshot(Protocol):
@@ -112,8 +125,8 @@ class Snapshot(Protocol):
     taken_boot_ns: int
     """When reading began: what died later may be missing."""
 
-    def keys(self) -> Iterator[tuple[int, int, int]]:
-        """Yield (pid, start_ticks, parent_pid) of each zombie."""
+    def keys(self) -> Iterator[SnapshotKey]:
+        """Yield the key of each zombie."""
 
     def child(self, index: int) -> Child:
         """Unpack the zombie that keys() yielded last, at that place (0 for the first)."""
@@ -129,9 +142,10 @@ class ListSnapshot:
     def __len__(self) -> int:
         return len(self._children)
 
-    def keys(self) -> Iterator[tuple[int, int, int]]:
-        """Yield (pid, start_ticks, parent_pid) of each zombie."""
-        return ((*child.identity, child.parent_pid) for child in self._children)
+    def keys(self) -> Iterator[SnapshotKey]:
+        """Yield the key of each zombie."""
+        for child in self._children:
+            yield *child.identity, child.parent_pid, child.dead_since_boot_ns or 0
 
     def child(self, index: int) -> Child:
         """Return the zombie that keys() yielded at that place."""
@@ -396,7 +410,7 @@ class Zombie:
 
     def age_ns(self, now_boot_ns: int) -> int:
         """Return how long it has been dead; a lower bound when its exit was not seen."""
-        since = self.child.exit_boot_ns
+        since = self.child.dead_since_boot_ns
         return now_boot_ns - (self.first_seen_boot_ns if since is None else since)
 
 
@@ -544,7 +558,11 @@ class Source(Protocol):
         """
 
     def snapshot(self) -> Snapshot:
-        """Return every zombie on the machine; dead leaders with living threads are not zombies."""
+        """Return every zombie on the machine; dead leaders with living threads are not zombies.
+
+        May leave out those whose death was seen and who are younger than the minimum
+        age: poll() will return them.
+        """
 
     def losses(self) -> Losses:
         """Return what was lost since start(), ever growing."""

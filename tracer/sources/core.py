@@ -22,6 +22,7 @@ from tracer.records import (
     Losses,
     Observation,
     OriginKind,
+    SnapshotKey,
     Waits,
 )
 from tracer.sources import wire
@@ -110,14 +111,16 @@ class CoreSource:
     def _attach(self, libbpf: Libbpf, bpf: BpfObject) -> None:
         for name in ("processes", "settled"):
             bpf.resize(name, self._map_entries)
+        bpf.set_constants(
+            wire.SETTINGS.pack(self._min_age_ns, min(SETTLE_NS, self._min_age_ns))
+        )
         bpf.load()
         self._processes = bpf.map("processes", wire.PROCESS.size)
         self._cgroups = CgroupNames(bpf.map("cgroups", wire.CGROUP_NAMES.size))
         processors = libbpf.calls.libbpf_num_possible_cpus()
         self._counters = bpf.map("counters", wire.COUNTERS.size * processors)
         self._ring = RingBuffer(libbpf, bpf.map("events", 0).fd)
-        settle_ns = min(SETTLE_NS, self._min_age_ns)
-        self._age_out = runner(libbpf, bpf.program_fd("age_out"), [settle_ns, self._min_age_ns])
+        self._age_out = runner(libbpf, bpf.program_fd("age_out"))
         self._iterator = bpf.attach_iterator("zombies")
         self._links.append(self._iterator)
         self._iter_create = libbpf.calls.bpf_iter_create
@@ -173,6 +176,7 @@ class CoreSource:
             parent_pid=raw.parent_pid,
             start_boot_ns=raw.start_ns,
             exit_boot_ns=raw.exit_ns or None,
+            last_ran_boot_ns=raw.last_ran_ns or None,
             exit_status=raw.exit_status,
             vpid=raw.vpid or None,
             pid_namespace=raw.pid_namespace or None,
@@ -187,7 +191,10 @@ class CoreSource:
         )
 
     def snapshot(self) -> "CoreSnapshot":
-        """Return every zombie, read from the task iterator while it is consumed."""
+        """Return every zombie of the minimum age, read while it is consumed.
+
+        Younger ones whose death was seen are left to poll().
+        """
         self._running()
         fd = self._iter_create(self._iterator.fd())
         if fd < 0:
@@ -282,8 +289,8 @@ class CoreSnapshot:
         self._chunk = b""
         self._chunk_start = 0
 
-    def keys(self) -> Iterator[tuple[int, int, int]]:
-        """Yield (pid, start_ticks, parent_pid) of each zombie."""
+    def keys(self) -> Iterator[SnapshotKey]:
+        """Yield (pid, start_ticks, parent_pid, dead_since_boot_ns) of each zombie."""
         if self._fd is None:
             raise ValueError("a snapshot can be read once")
         fd, self._fd = self._fd, None
@@ -294,8 +301,8 @@ class CoreSnapshot:
                 data = rest + data if rest else data
                 whole = len(data) // size * size
                 self._chunk, rest = data[:whole], data[whole:]
-                for start_ns, pid, parent_pid in wire.ZOMBIE_KEYS.iter_unpack(self._chunk):
-                    yield pid, start_ns // TICK_NS, parent_pid
+                for start, exited, ran, pid, parent in wire.ZOMBIE_KEYS.iter_unpack(self._chunk):
+                    yield pid, start // TICK_NS, parent, exited or ran
                 self._chunk_start += whole // size
         except OSError as error:
             raise PermanentError(f"the task iterator cannot be read: {error.strerror}") from error

@@ -31,6 +31,7 @@ _SIGNATURES: dict[str, tuple[type | None, list[type]]] = {
     "bpf_object__find_map_by_name": (_POINTER, [_POINTER, _TEXT]),
     "bpf_object__find_program_by_name": (_POINTER, [_POINTER, _TEXT]),
     "bpf_map__set_max_entries": (_INT, [_POINTER, ctypes.c_uint32]),
+    "bpf_map__set_initial_value": (_INT, [_POINTER, _POINTER, _SIZE]),
     "bpf_map__fd": (_INT, [_POINTER]),
     "bpf_map_lookup_elem": (_INT, [_INT, _POINTER, _POINTER]),
     "bpf_program__fd": (_INT, [_POINTER]),
@@ -207,6 +208,15 @@ class BpfObject:
         if self._libbpf.calls.bpf_map__set_max_entries(self._map(name), entries) < 0:
             raise PermanentError(f"map {name} cannot have {entries} entries")
 
+    def set_constants(self, value: bytes) -> None:
+        """Set the program's `const volatile` variables, before load()."""
+        set_value = self._libbpf.calls.bpf_map__set_initial_value
+        if set_value(self._map(".rodata"), value, len(value)) < 0:
+            raise PermanentError(
+                f"the BPF object's constants are not {len(value)} bytes: it is of another"
+                " version; build it again with `make setup`"
+            )
+
     def load(self) -> None:
         """Let the kernel verify and take the programs and maps.
 
@@ -301,33 +311,20 @@ class RingBuffer:
             self._pointer = None
 
 
-def runner(libbpf: Libbpf, program_fd: int, arguments: list[int]) -> Callable[[], int]:
-    """Return a function that runs a raw tracepoint program once (BPF_PROG_TEST_RUN).
+def runner(libbpf: Libbpf, program_fd: int) -> Callable[[], int]:
+    """Return a function that runs a raw tracepoint program once and returns its result.
 
-    Args:
-        libbpf: the library.
-        program_fd: the program.
-        arguments: what it finds in its context, each 64 bits.
-
-    Returns:
-        A function that returns the program's result.
+    It raises PermanentError where the kernel has no BPF_PROG_TEST_RUN for such programs.
     """
-    context = (ctypes.c_uint64 * len(arguments))(*arguments)
-    opts = _TestRunOpts(
-        sz=ctypes.sizeof(_TestRunOpts),
-        ctx_in=ctypes.addressof(context),
-        ctx_size_in=ctypes.sizeof(context),
-    )
+    opts = _TestRunOpts(sz=ctypes.sizeof(_TestRunOpts))
     pointer = ctypes.byref(opts)
     call = libbpf.calls.bpf_prog_test_run_opts
 
     def run() -> int:
-        # `context` is referred to by address only; naming it here keeps it alive.
         if call(program_fd, pointer) < 0:
-            number = ctypes.get_errno()
             raise PermanentError(
-                f"the kernel does not run the ageing program on {len(context)} arguments:"
-                f" {os.strerror(number)}; Linux 5.10 or later is needed"
+                "the kernel does not run the ageing program:"
+                f" {os.strerror(ctypes.get_errno())}; Linux 5.10 or later is needed"
             )
         return int(opts.retval)
 

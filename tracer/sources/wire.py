@@ -18,6 +18,7 @@ class ZombieWire(NamedTuple):
     exit_ns: int
     forker_start_ns: int
     cgroup_id: int
+    last_ran_ns: int
     cgroup_hierarchy: int
     pid: int
     parent_pid: int
@@ -34,10 +35,13 @@ class ZombieWire(NamedTuple):
     forker_comm: bytes
 
 
-ZOMBIE = Struct("=4Q12I16s16s")
+ZOMBIE = Struct("=5Q12I16s16s")
 
-ZOMBIE_KEYS = Struct("=Q28xII68x")
-"""start_ns, pid, parent_pid of a struct zombie: all that a comparison needs."""
+ZOMBIE_KEYS = Struct("=QQ16xQ4xII68x")
+"""start_ns, exit_ns, last_ran_ns, pid, parent_pid: all that a comparison needs."""
+
+SETTINGS = Struct("=QQ")
+"""The program's constants: min_age_ns, settle_ns."""
 
 
 class GoneWire(NamedTuple):
