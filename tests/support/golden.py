@@ -1,0 +1,19 @@
+"""Golden files: what a rendering looked like when somebody last looked at it.
+
+`TRACER_REWRITE_GOLDEN=1 make test` writes them anew; look at the difference in git.
+"""
+
+import os
+from pathlib import Path
+
+FOLDER = Path(__file__).parent.parent / "golden"
+
+
+def check_golden(name: str, text: str) -> None:
+    """Fail unless the text equals the golden file of that name."""
+    path = FOLDER / name
+    if os.environ.get("TRACER_REWRITE_GOLDEN") == "1":
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    assert path.exists(), f"no {path}: write it with TRACER_REWRITE_GOLDEN=1"
+    assert text == path.read_text(encoding="utf-8"), f"{name}: rewrite with TRACER_REWRITE_GOLDEN=1"
