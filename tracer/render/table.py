@@ -1,0 +1,253 @@
+"""`tracer scan -o table|wide`: zombies by parent, by pod or one by one, in aligned columns.
+
+The cells are read from the same table of fields as the JSON (render/fields.py).
+"""
+
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from tracer.durations import short_duration
+from tracer.records import Attribution, Record
+from tracer.render.fields import FIELDS, KERNEL_BYTES, Scene, scene_of_record
+from tracer.render.text import cut_middle, harmless, pad, width
+from tracer.render.words import exit_text, owner_text
+
+_GAP = 2
+_MIN_COLUMN = 12
+"""Columns are never squeezed below this: a name cut to less tells nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Zombies told of in one row.
+
+    Attributes:
+        record: the oldest of them, with its parent, owner and cause.
+        zombies: how many they are.
+        parents: how many parents they have.
+        causes: codes of their causes, most frequent first.
+    """
+
+    record: Record
+    zombies: int = 1
+    parents: int = 1
+    causes: tuple[str, ...] = ()
+
+
+Cell = Callable[[Group, Scene], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column.
+
+    Attributes:
+        title: its heading.
+        cell: the text of a row, harmless.
+        wide: only in `-o wide`.
+        right: numbers are aligned to the right.
+        squeeze: may be cut in the middle when the terminal is narrow.
+    """
+
+    title: str
+    cell: Cell
+    wide: bool = False
+    right: bool = False
+    squeeze: bool = False
+
+
+def group_by_parent(records: Iterable[Record]) -> list[Group]:
+    """Group zombies by their parent, the parent with the most first."""
+    return merge((Group(record) for record in records), lambda g: g.record.zombie.child.parent_pid)
+
+
+def group_by_pod(groups: Iterable[Group]) -> list[Group]:
+    """Group by container of a pod, by systemd unit, or by what else owns them.
+
+    Args:
+        groups: one for each parent (as group_by_parent returns them, or counted elsewhere).
+    """
+    return merge(groups, lambda g: owner_key(g.record.attribution), parents=True)
+
+
+def merge(
+    groups: Iterable[Group], key: Callable[[Group], Hashable], *, parents: bool = False
+) -> list[Group]:
+    """Unite groups with the same key; the largest comes first, then the oldest.
+
+    Args:
+        groups: what to unite.
+        key: what is the same in a united group.
+        parents: each group is another parent's, so parents add up.
+    """
+    together: dict[Hashable, list[Group]] = {}
+    for group in groups:
+        together.setdefault(key(group), []).append(group)
+    united = [_unite(same, add_parents=parents) for same in together.values()]
+    return sorted(united, key=lambda g: (-g.zombies, -g.record.age_ns))
+
+
+def _unite(groups: Sequence[Group], *, add_parents: bool) -> Group:
+    oldest = max(groups, key=lambda g: g.record.age_ns)
+    counts: dict[str, int] = {}
+    for group in groups:
+        for code in group.causes or _codes(group.record):
+            counts[code] = counts.get(code, 0) + group.zombies
+    return replace(
+        oldest,
+        zombies=sum(g.zombies for g in groups),
+        parents=sum(g.parents for g in groups) if add_parents else 1,
+        causes=tuple(sorted(counts, key=lambda code: -counts[code])),
+    )
+
+
+def _codes(record: Record) -> tuple[str, ...]:
+    return () if record.cause is None else (record.cause.code.value,)
+
+
+def owner_key(owner: Attribution) -> Hashable:
+    """Return what zombies of one row of `--by pod` have in common."""
+    if owner.workload is not None:
+        return (owner.workload.namespace, owner.workload.pod, owner.workload.container)
+    if owner.container is not None:
+        return (owner.container.pod_uid or owner.container.config_hash, owner.container.id)
+    return owner.unit
+
+
+def _field(path: str) -> Cell:
+    get = FIELDS[path]
+    return lambda _, scene: value_text(get(scene))
+
+
+def value_text(value: object) -> str:
+    """Write a field's value in a cell; unknown is `-`."""
+    if value is None or value == "":
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return "; ".join(map(value_text, value))
+    return harmless(str(value))
+
+
+def age_text(record: Record) -> str:
+    """Write an age; `>` for a lower bound, `-` where nothing but `now` is known."""
+    if record.zombie.child.exit_boot_ns is not None:
+        return short_duration(record.age_ns)
+    return "-" if record.age_ns < 1_000_000_000 else f">{short_duration(record.age_ns)}"
+
+
+def bytes_text(size: int) -> str:
+    """Write a size as `du -h` does, with the binary unit named."""
+    amount = float(size)
+    for unit in ("B", "KiB", "MiB"):
+        if amount < 1024:
+            return f"{amount:.0f}{unit}" if amount >= 10 or unit == "B" else f"{amount:.1f}{unit}"
+        amount /= 1024
+    return f"{amount:.1f}GiB"
+
+
+def _pod_or_unit(group: Group, _: Scene) -> str:
+    owner = group.record.attribution
+    return harmless(owner_text(owner) if owner.workload is None else owner.workload.pod)
+
+
+_ZOMBIES = Column("ZOMBIES", lambda g, _: str(g.zombies), right=True)
+_OLDEST = Column("OLDEST", lambda g, _: age_text(g.record), right=True)
+_OWNER = Column(
+    "POD OR UNIT", lambda g, _: harmless(owner_text(g.record.attribution)), squeeze=True
+)
+_CAUSE = Column("CAUSE", lambda g, _: ",".join(g.causes or _codes(g.record)) or "-")
+_MEMORY = Column("MEMORY", lambda g, _: bytes_text(g.zombies * KERNEL_BYTES), wide=True, right=True)
+_DETAILS = (
+    Column("CONFIDENCE", _field("cause.confidence"), wide=True),
+    Column("IMAGE", _field("container.image.name"), wide=True),
+    Column("CGROUP", _field("process.linux.cgroup"), wide=True),
+)
+
+BY_PARENT = (
+    Column("PARENT", _field("parent.pid"), right=True),
+    Column("NAME", _field("parent.executable.name"), squeeze=True),
+    _ZOMBIES,
+    _OLDEST,
+    _OWNER,
+    _CAUSE,
+    Column("STATE", _field("parent.state"), wide=True),
+    Column("INIT", _field("parent.is_init"), wide=True),
+    _MEMORY,
+    Column("PATH", _field("parent.executable.path"), wide=True),
+    *_DETAILS,
+    Column("ADVICE", _field("cause.advice"), wide=True),
+)
+BY_ZOMBIE = (
+    Column("PID", _field("process.pid"), right=True),
+    Column("NAME", _field("process.executable.name"), squeeze=True),
+    Column("AGE", lambda g, _: age_text(g.record), right=True),
+    Column("EXIT", lambda g, _: exit_text(g.record.zombie.child.exit_status)),
+    Column("PARENT", _field("parent.pid"), right=True),
+    Column("PARENT NAME", _field("parent.executable.name"), squeeze=True),
+    _OWNER,
+    _CAUSE,
+    Column("VPID", _field("process.vpid"), wide=True, right=True),
+    Column("UID", _field("process.user.id"), wide=True, right=True),
+    Column("FORKED BY", _field("forker.pid"), wide=True, right=True),
+    Column("CREATED", _field("process.creation.time"), wide=True),
+    Column("EXITED", _field("process.exit.time"), wide=True),
+    *_DETAILS,
+)
+BY_POD = (
+    Column("NAMESPACE", _field("k8s.namespace.name"), squeeze=True),
+    Column("POD OR UNIT", _pod_or_unit, squeeze=True),
+    Column("CONTAINER", _field("k8s.container.name"), squeeze=True),
+    _ZOMBIES,
+    Column("PARENTS", lambda g, _: str(g.parents), right=True),
+    _OLDEST,
+    _CAUSE,
+    _MEMORY,
+    Column("POD UID", _field("k8s.pod.uid"), wide=True),
+    *_DETAILS,
+)
+
+
+def render_table(
+    groups: Sequence[Group],
+    layout: Sequence[Column],
+    *,
+    to_wall_ns: int,
+    wide: bool = False,
+    columns: int | None = None,
+) -> str:
+    """Return the table with its heading, each line ended; only the heading when there is nothing.
+
+    Args:
+        groups: the rows, in their order; for BY_ZOMBIE one for each record.
+        layout: BY_PARENT, BY_ZOMBIE or BY_POD.
+        to_wall_ns: what makes a boot time a Unix time.
+        wide: all columns, none of them cut.
+        columns: of the terminal; None (a pipe) cuts nothing.
+    """
+    chosen = [column for column in layout if wide or not column.wide]
+    scenes = [scene_of_record(g.record, node_name="", to_wall_ns=to_wall_ns) for g in groups]
+    rows = [[c.cell(g, s) for c in chosen] for g, s in zip(groups, scenes, strict=True)]
+    table = [[column.title for column in chosen], *rows]
+    widths = [max(width(row[i]) for row in table) for i in range(len(chosen))]
+    if columns is not None and not wide:
+        squeeze(widths, [c.squeeze for c in chosen], columns - _GAP * (len(chosen) - 1))
+    return "".join(_line(row, chosen, widths) for row in table)
+
+
+def _line(row: Sequence[str], layout: Sequence[Column], widths: Sequence[int]) -> str:
+    cells = (
+        pad(cut_middle(text, columns), columns, right=column.right)
+        for text, column, columns in zip(row, layout, widths, strict=True)
+    )
+    return (" " * _GAP).join(cells).rstrip() + "\n"
+
+
+def squeeze(widths: list[int], allowed: Sequence[bool], room: int) -> None:
+    """Make the widest of the allowed columns smaller until all fit or none can give more."""
+    while sum(widths) > room:
+        able = [i for i, ok in enumerate(allowed) if ok and widths[i] > _MIN_COLUMN]
+        if not able:
+            return
+        widths[max(able, key=lambda i: widths[i])] -= 1
