@@ -1,0 +1,234 @@
+"""Prometheus metrics: counters from events, gauges from the engine's status when scraped.
+
+No label grows with processes, and none without bound with pods either: past
+CONTAINERS containers or NAMESPACES namespaces the rest is counted as "_other".
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from tracer.clock import NS, boot_ns
+from tracer.events import Event, EventName, StormContext
+from tracer.health import OTHER, EngineStatus, StatusFunction, ZombieGroup, fold, oldest
+from tracer.records import Attribution, Cause, CauseCode, StormPhase
+
+CONTAINERS = 250
+"""Containers with series of their own: more than the pods of a node (110 by default)."""
+
+NAMESPACES = 250
+"""Namespaces with counters of their own. A counter cannot be dropped again, so the
+first come stay."""
+
+LIFETIME_BUCKETS = (1, 5, 10, 30, 60, 300, 600, 3600, 21600, 86400, 604800)
+"""Seconds. A slow reaper takes seconds to minutes; a leak is only over when its parent dies."""
+
+
+class MetricsSink:
+    """A Sink that counts, and the registry that an HTTP server serves.
+
+    Args:
+        status: asked at every scrape, from the server's threads.
+        clock: boot time in nanoseconds, for ages.
+        process_metrics: also this process's memory, CPU time and open files.
+    """
+
+    def __init__(
+        self,
+        status: StatusFunction,
+        *,
+        clock: Callable[[], int] = boot_ns,
+        process_metrics: bool = True,
+    ) -> None:
+        # When a counter was born is in process_start_time_seconds already.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = CollectorRegistry(auto_describe=False)
+        self._namespaces: set[str] = set()
+        self._storms: dict[tuple[int, int], tuple[int, int]] = {}
+        self._detected = Counter(
+            "zombie_tracer_detected",
+            "Zombies that outlived the minimum age, those of storms included.",
+            ["namespace", "cause"],
+            registry=self.registry,
+        )
+        self._reaped = Counter(
+            "zombie_tracer_reaped",
+            "Detected zombies that were reaped since.",
+            ["namespace"],
+            registry=self.registry,
+        )
+        self._lifetime = Histogram(
+            "zombie_tracer_zombie_lifetime_seconds",
+            "From death to reaping, of detected zombies whose death was seen and that were"
+            " reported one by one.",
+            buckets=LIFETIME_BUCKETS,
+            registry=self.registry,
+        )
+        self.registry.register(_Gauges(status, clock))
+        if process_metrics:
+            ProcessCollector(registry=self.registry)
+
+    def emit(self, event: Event) -> None:
+        """Count one event."""
+        if event.storm is not None:
+            self._count_storm(event.storm)
+        record = event.record
+        if record is None:
+            return
+        namespace = self._namespace(record.attribution)
+        if event.name is EventName.ZOMBIE_DETECTED:
+            self._detected.labels(namespace, _cause(record.cause)).inc()
+        elif event.name is EventName.ZOMBIE_REAPED:
+            self._reaped.labels(namespace).inc()
+            # Without a known death the lifetime is a lower bound: no measurement.
+            if record.lifetime_ns is not None and record.zombie.child.exit_boot_ns is not None:
+                self._lifetime.observe(record.lifetime_ns / NS)
+
+    def dropped(self) -> int:
+        """Return 0: counting never drops."""
+        return 0
+
+    def close(self, timeout_seconds: float) -> None:
+        """Do nothing: there is nothing to write out."""
+
+    def _count_storm(self, context: StormContext) -> None:
+        """Count what a storm adds to what was counted of it before."""
+        storm = context.storm
+        key = (storm.parent_pid, storm.began_boot_ns)
+        detected, reaped = self._storms.get(key, (0, 0))
+        namespace = self._namespace(context.attribution)
+        self._detected.labels(namespace, _cause(context.cause)).inc(
+            max(0, storm.detected - detected)
+        )
+        self._reaped.labels(namespace).inc(max(0, storm.reaped - reaped))
+        if storm.phase is StormPhase.ENDED:
+            self._storms.pop(key, None)
+        else:
+            self._storms[key] = (storm.detected, storm.reaped)
+
+    def _namespace(self, attribution: Attribution) -> str:
+        name = "" if attribution.workload is None else attribution.workload.namespace
+        if name in self._namespaces:
+            return name
+        if len(self._namespaces) >= NAMESPACES:
+            return OTHER
+        self._namespaces.add(name)
+        return name
+
+
+class _Gauges(Collector):
+    """What is true now, asked of the engine at each scrape."""
+
+    def __init__(self, status: StatusFunction, clock: Callable[[], int]) -> None:
+        self._status = status
+        self._clock = clock
+
+    def collect(self) -> Iterator[Metric]:
+        status = self._status()
+        groups = fold(status.groups, CONTAINERS)
+        yield _zombies(groups)
+        yield _oldest_ages(groups, self._clock())
+        yield _kernel_memory(groups)
+        yield from _agent(status)
+
+
+def _zombies(groups: Iterable[ZombieGroup]) -> Metric:
+    metric = GaugeMetricFamily(
+        "zombie_tracer_zombies",
+        "Zombies now that are older than the minimum age.",
+        labels=["namespace", "pod", "container", "cause"],
+    )
+    counts: dict[tuple[str, str, str, str], int] = {}
+    for group in groups:
+        key = (*_labels(group), group.cause or CauseCode.UNKNOWN)
+        counts[key] = counts.get(key, 0) + group.zombies
+    for key, count in counts.items():
+        metric.add_metric(key, count)
+    return metric
+
+
+def _oldest_ages(groups: Iterable[ZombieGroup], now_boot_ns: int) -> Metric:
+    metric = GaugeMetricFamily(
+        "zombie_tracer_oldest_zombie_age_seconds",
+        "Age of the oldest zombie; a lower bound when its death was not seen.",
+        labels=["namespace", "pod", "container"],
+    )
+    containers: dict[tuple[str, str, str], list[ZombieGroup]] = {}
+    for group in groups:
+        containers.setdefault(_labels(group), []).append(group)
+    for key, of in containers.items():
+        since = oldest(of)
+        if since is not None:
+            metric.add_metric(key, max(0, now_boot_ns - since) / NS)
+    return metric
+
+
+def _kernel_memory(groups: Iterable[ZombieGroup]) -> Metric:
+    metric = GaugeMetricFamily(
+        "zombie_tracer_kernel_memory_bytes",
+        "Kernel memory that zombies hold and nothing but reaping gives back.",
+        labels=["namespace", "pod"],
+    )
+    totals: dict[tuple[str, str], int] = {}
+    for group in groups:
+        key = _labels(group)[:2]
+        totals[key] = totals.get(key, 0) + group.kernel_bytes
+    for key, total in totals.items():
+        metric.add_metric(key, total)
+    return metric
+
+
+def _agent(status: EngineStatus) -> Iterator[Metric]:
+    if status.exits is not None:
+        yield CounterMetricFamily(
+            "zombie_tracer_exits",
+            "Processes that died on this node since the source started.",
+            value=status.exits,
+        )
+    lost = CounterMetricFamily(
+        "zombie_tracer_lost",
+        "What may have been missed, by the place where it was counted; snapshots make up for"
+        " all but sink, whose lines are gone.",
+        labels=["stage"],
+    )
+    losses = status.losses
+    for stage in ("map_full", "queue_full", "ring_full", "stalled"):
+        lost.add_metric([stage], getattr(losses, stage))
+    lost.add_metric(["sink"], status.sink_drops)
+    yield lost
+    if status.source is not None:
+        source = GaugeMetricFamily(
+            "zombie_tracer_source_info", "1 for the source in use.", labels=["source"]
+        )
+        source.add_metric([status.source], 1)
+        yield source
+    if status.snapshot_ns is not None:
+        yield GaugeMetricFamily(
+            "zombie_tracer_snapshot_duration_seconds",
+            "How long the last snapshot of all zombies took.",
+            value=status.snapshot_ns / NS,
+        )
+    if status.kubernetes_up is not None:
+        yield GaugeMetricFamily(
+            "zombie_tracer_kubernetes_up",
+            "1 while the watch on this node's pods is fresh, 0 while names come from the"
+            " node's log files or not at all.",
+            value=float(status.kubernetes_up),
+        )
+
+
+def _labels(group: ZombieGroup) -> tuple[str, str, str]:
+    return group.namespace or "", group.pod or "", group.container or ""
+
+
+def _cause(cause: Cause | None) -> str:
+    return CauseCode.UNKNOWN if cause is None else cause.code
