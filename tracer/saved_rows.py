@@ -52,8 +52,8 @@ def identity(value: object) -> Identity:
 
 
 _PLAIN = (
-    "start_boot_ns",
     "exit_boot_ns",
+    "last_ran_boot_ns",
     "exit_status",
     "vpid",
     "pid_namespace",
@@ -72,6 +72,7 @@ def zombie_out(zombie: SavedZombie) -> dict[str, object]:
     row |= {
         "id": child.identity,
         "parent_pid": child.parent_pid,
+        "start_boot_ns": child.start_boot_ns,
         "comm": child.comm,
         "origin": child.origin,
         "forker": child.forker and [list(child.forker.identity), child.forker.comm],
@@ -89,23 +90,15 @@ def zombie_in(row: dict[str, object]) -> SavedZombie:
     Raises:
         BadStateError: something in it is of the wrong kind.
     """
-    numbers = {name: optional(row, name) for name in _PLAIN}
     child = Child(
         identity=identity(row.get("id")),
         parent_pid=number(row.get("parent_pid")),
         start_boot_ns=number(row.get("start_boot_ns")),
-        exit_boot_ns=numbers["exit_boot_ns"],
-        exit_status=numbers["exit_status"],
-        vpid=numbers["vpid"],
-        pid_namespace=numbers["pid_namespace"],
-        uid=numbers["uid"],
         comm=text(row.get("comm")),
-        exit_parent_pid=numbers["exit_parent_pid"],
         forker=_forker(row.get("forker")),
         origin=_origin(row.get("origin")),
-        origin_pid=numbers["origin_pid"],
         cgroup=_cgroup(row.get("cgroup")),
-        tracer_pid=numbers["tracer_pid"],
+        **{name: optional(row, name) for name in _PLAIN},
     )
     return SavedZombie(
         child=child,

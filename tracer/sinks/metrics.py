@@ -5,6 +5,7 @@ CONTAINERS containers or NAMESPACES namespaces the rest is counted as "_other".
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import fields
 
 from prometheus_client import (
     CollectorRegistry,
@@ -90,7 +91,10 @@ class MetricsSink:
         elif event.name is EventName.ZOMBIE_REAPED:
             self._reaped.labels(namespace).inc()
             # Without a known death the lifetime is a lower bound: no measurement.
-            if record.lifetime_ns is not None and record.zombie.child.exit_boot_ns is not None:
+            if (
+                record.lifetime_ns is not None
+                and record.zombie.child.dead_since_boot_ns is not None
+            ):
                 self._lifetime.observe(record.lifetime_ns / NS)
 
     def dropped(self) -> int:
@@ -201,8 +205,8 @@ def _agent(status: EngineStatus) -> Iterator[Metric]:
         labels=["stage"],
     )
     losses = status.losses
-    for stage in ("map_full", "queue_full", "ring_full", "stalled"):
-        lost.add_metric([stage], getattr(losses, stage))
+    for stage in fields(losses):
+        lost.add_metric([stage.name], getattr(losses, stage.name))
     lost.add_metric(["sink"], status.sink_drops)
     yield lost
     if status.source is not None:
