@@ -445,6 +445,9 @@ class StormPhase(StrEnum):
     BEGAN = "began"
     ONGOING = "ongoing"
     ENDED = "ended"
+    """No more come; what came is still there."""
+    DRAINED = "drained"
+    """What came in it is reaped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -453,7 +456,7 @@ class Storm:
 
     Attributes:
         parent_pid: whose.
-        phase: began, ongoing, ended.
+        phase: began, ongoing, ended, drained.
         zombies: of this storm, unreaped now.
         detected: since the storm began, those not logged one by one.
         reaped: of those.
@@ -496,7 +499,7 @@ class Reaped(NamedTuple):
 
 
 class StormChanged(NamedTuple):
-    """A storm began, goes on (once an interval) or ended."""
+    """A storm began, goes on (once an interval), ended, or its last zombie was reaped."""
 
     storm: Storm
 
