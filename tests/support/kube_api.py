@@ -42,7 +42,7 @@ class KubeApi:
         page: items a page, whatever the client asks; None for no pages.
     """
 
-    def __init__(self, *, tls=None, page=None, version=1000):
+    def __init__(self, *, tls=None, page=None, version=1000, port=0):
         self.token = None
         self.requests = []
         self.list_troubles = deque()
@@ -55,7 +55,7 @@ class KubeApi:
         self._watchers = set()
         self._lock = threading.RLock()
         self.stopping = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
         self._server.daemon_threads = True
         if tls is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -141,7 +141,7 @@ class KubeApi:
                 query = {key: values[0] for key, values in parse_qs(url.query).items()}
                 verb = "watch" if query.get("watch") == "true" else "list"
                 api.requests.append((verb, query))
-                if api.token is not None and self.headers["Authorization"] != f"Bearer {api.token}":
+                if api.token is not None and not self._is_authorized():
                     return self._status(status(401, "Unauthorized", "Unauthorized"))
                 if url.path != "/api/v1/pods":
                     return self._status(status(404, "NotFound", url.path))
@@ -155,6 +155,10 @@ class KubeApi:
                     return getattr(self, f"_{verb}_{trouble or 'well'}")(query)
                 except (BrokenPipeError, ConnectionResetError, ssl.SSLError):
                     self.close_connection = True
+
+            def _is_authorized(self):
+                scheme, _, token = self.headers.get("Authorization", "").partition(" ")
+                return scheme.lower() == "bearer" and token == api.token
 
             def _status(self, body):
                 text = json.dumps(body).encode()

@@ -66,9 +66,12 @@ def _run_init_on_demand(module: ModuleType, loader: Any) -> Callable[[str], Any]
     """Make the module's `__getattr__` (PEP 562)."""
 
     def get(attribute: str) -> Any:
-        if attribute.startswith("__") or module.__dict__.pop("__getattr__", None) is None:
+        if attribute.startswith("__") and attribute != "__version__":
             raise AttributeError(f"module {module.__name__!r} has no attribute {attribute!r}")
-        loader.exec_module(module)
+        if importlib.util.find_spec(f"{module.__name__}.{attribute}") is not None:
+            return importlib.import_module(f"{module.__name__}.{attribute}")
+        if module.__dict__.pop("__getattr__", None) is not None:
+            loader.exec_module(module)
         return getattr(module, attribute)
 
     return get

@@ -55,7 +55,8 @@ def from_error(error: BaseException, verb: str, origin: str) -> Trouble:
     status = getattr(error, "status", None)
     if isinstance(status, int) and status:
         return from_status(status, getattr(error, "body", None), verb, origin)
-    text = " ".join(str(getattr(error, "reason", None) or error).split())
+    said = getattr(error, "reason", None) or (error.args[0] if error.args else error)
+    text = " ".join(str(said).split())
     return Trouble(f"cannot {verb} pods through {origin}: {type(error).__name__}: {text[:300]}")
 
 
