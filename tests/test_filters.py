@@ -101,7 +101,9 @@ def test_notin_is_the_opposite_of_in(key, values, value):
     listed = f"{key} {{}} ({','.join(values)})"
     for labels in ((), ((key, value),)):
         inside = Filters(selector=parse_selector(listed.format("in"))).matches(pod(labels=labels))
-        outside = Filters(selector=parse_selector(listed.format("notin"))).matches(pod(labels=labels))
+        outside = Filters(selector=parse_selector(listed.format("notin"))).matches(
+            pod(labels=labels)
+        )
         assert inside is not outside
 
 

@@ -10,7 +10,7 @@ import threading
 import pytest
 from support.kube_api import KubeApi
 from support.pods import container_id, pod
-from support.waiting import until
+from support.zombies import wait_until as until
 
 from tracer.errors import UsageError
 from tracer.kubernetes.config import connect
@@ -61,7 +61,11 @@ def test_list_then_watch_of_this_node_only(api, watching):
     watch, index = watching(api)
     until(lambda: watch.synced and "watch" in verbs(api))
     found = index.lookup(APP)
-    assert (found.namespace, found.pod, found.container) == ("example", WEB["metadata"]["name"], "app")
+    assert (found.namespace, found.pod, found.container) == (
+        "example",
+        WEB["metadata"]["name"],
+        "app",
+    )
     assert len(index) == 1
     for _, query in api.requests:
         assert query["fieldSelector"] == f"spec.nodeName={NODE}"
@@ -85,7 +89,7 @@ def test_pages_are_followed(api, watching):
 
 
 def test_changes_arrive(api, watching):
-    watch, index = watching(api)
+    _watch, index = watching(api)
     until(lambda: "watch" in verbs(api))
     api.put(pod("later", running=False))
     until(lambda: index.lookup(LATER_POD))
@@ -140,9 +144,10 @@ def test_a_version_that_is_too_old_is_listed_anew(api, watching, caplog):
     until(lambda: index.lookup(LATER_POD))
     assert watch.up
     assert "410" in watch.last_error
-    assert [
-        query.get("resourceVersion", "") for verb, query in api.requests if verb == "list"
-    ] == ["0", ""]
+    assert [query.get("resourceVersion", "") for verb, query in api.requests if verb == "list"] == [
+        "0",
+        "",
+    ]
 
 
 def test_gone_as_an_http_status(api, watching):
@@ -151,7 +156,9 @@ def test_gone_as_an_http_status(api, watching):
     until(lambda: verbs(api).count("list") == 2 and watch.up)
 
 
-@pytest.mark.parametrize("trouble", ["half", "half_chunk", "garbage", "odd", "end", "silent", 500, 429])
+@pytest.mark.parametrize(
+    "trouble", ["half", "half_chunk", "garbage", "odd", "end", "silent", 500, 429]
+)
 def test_watch_survives(api, watching, trouble):
     api.put(WEB)
     api.watch_troubles.append(trouble)
@@ -263,7 +270,7 @@ def test_backoff_grows_is_bounded_and_jittered():
 
 def test_recreated_pod_of_the_same_name_is_another_pod(api, watching):
     api.put(WEB)
-    watch, index = watching(api)
+    _watch, index = watching(api)
     until(lambda: "watch" in verbs(api))
     again = pod(WEB["metadata"]["name"], uid="11111111-2222-3333-4444-555555555555")
     api.delete(WEB)
@@ -286,8 +293,24 @@ def certificate(folder):
     """Make a certificate for the loopback address: (file with key, certificate alone)."""
     key, crt, both = folder / "key.pem", folder / "ca.crt", folder / "both.pem"
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=api"]
-        + ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(crt)],
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=api",
+            "-addext",
+            "subjectAltName=IP:127.0.0.1",
+            "-keyout",
+            str(key),
+            "-out",
+            str(crt),
+        ],
         check=True,
         capture_output=True,
     )
@@ -304,7 +327,10 @@ def test_in_cluster_over_tls_with_a_rotated_token(watching, tmp_path):
         api.put(WEB)
         api.token = "one"
         (account / "token").write_text("one")
-        environment = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(api.port)}
+        environment = {
+            "KUBERNETES_SERVICE_HOST": "127.0.0.1",
+            "KUBERNETES_SERVICE_PORT": str(api.port),
+        }
         choice = connect(None, environment=environment, root=tmp_path)
         assert choice.access.origin == "in-cluster"
         watch, index = watching(api, access=choice.access)
@@ -352,8 +378,13 @@ def test_order_of_the_ways_to_the_server(tmp_path):
     account = tmp_path / "var/run/secrets/kubernetes.io/serviceaccount"
     account.mkdir(parents=True)
     (account / "token").write_text("x")
-    assert choose(KUBECONFIG=str(mine), KUBERNETES_SERVICE_HOST="10.0.0.1").access.origin == "in-cluster"
-    assert connect(str(mine), environment={"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, root=tmp_path).access.origin == str(mine)
+    assert (
+        choose(KUBECONFIG=str(mine), KUBERNETES_SERVICE_HOST="10.0.0.1").access.origin
+        == "in-cluster"
+    )
+    assert connect(
+        str(mine), environment={"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, root=tmp_path
+    ).access.origin == str(mine)
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe", b"a: [", b"{}", b"just text"])
@@ -391,7 +422,7 @@ def test_importing_the_watch_does_not_import_the_client():
 
 def test_reading_the_index_while_it_is_written(api, watching):
     """The engine's lookups and the watch's changes go on at the same time."""
-    watch, index = watching(api)
+    _watch, index = watching(api)
     until(lambda: "watch" in verbs(api))
     stop = threading.Event()
     failures = []

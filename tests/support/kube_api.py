@@ -111,7 +111,10 @@ class KubeApi:
                     "current-context": "test",
                     "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
                     "clusters": [
-                        {"name": "test", "cluster": {"server": host or f"http://127.0.0.1:{self.port}"}}
+                        {
+                            "name": "test",
+                            "cluster": {"server": host or f"http://127.0.0.1:{self.port}"},
+                        }
                     ],
                     "users": [{"name": "test", "user": {"token": token}}],
                 }
@@ -128,7 +131,7 @@ class KubeApi:
         for watcher in self._watchers:
             watcher.put(event)
 
-    def _handler(api):  # noqa: N805 - the handler's own self is inside
+    def _handler(api):
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
             timeout = 30
@@ -210,6 +213,7 @@ class KubeApi:
                 self._begin()
                 self._chunk(self._list_text(query))
                 self._end()
+                return None
 
             def _list_slow(self, query):
                 self._begin()

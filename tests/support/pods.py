@@ -11,6 +11,7 @@ def container_id(*parts: object) -> str:
 
 def pod(
     name,
+    *,
     namespace="example",
     node="worker-1",
     containers=("app",),
@@ -38,7 +39,13 @@ def pod(
     if owner is not None:
         kind, owner_name = owner
         metadata["ownerReferences"] = [
-            {"apiVersion": "apps/v1", "kind": kind, "name": owner_name, "uid": uid, "controller": True}
+            {
+                "apiVersion": "apps/v1",
+                "kind": kind,
+                "name": owner_name,
+                "uid": uid,
+                "controller": True,
+            }
         ]
     made = {
         "kind": "Pod",
@@ -92,7 +99,11 @@ def _status(uid, name, run, *, over=False):
     }
     if over:
         status["state"] = {
-            "terminated": {"exitCode": 0, "containerID": status["containerID"], "reason": "Completed"}
+            "terminated": {
+                "exitCode": 0,
+                "containerID": status["containerID"],
+                "reason": "Completed",
+            }
         }
     if run:
         status["lastState"] = {
@@ -108,5 +119,7 @@ def _managed_fields(manager):
     return {
         "manager": manager,
         "operation": "Update",
-        "fieldsV1": {f"f:field{number}": {f"f:inner{i}": {} for i in range(6)} for number in range(24)},
+        "fieldsV1": {
+            f"f:field{number}": {f"f:inner{i}": {} for i in range(6)} for number in range(24)
+        },
     }
