@@ -1,0 +1,293 @@
+"""The bcc source, for kernels without BTF: a header-free program, the rest from /proc.
+
+The program (zombie_bcc.c) keeps in the kernel when processes died and who forked them. Only of
+those that have been dead for the minimum age, user space reads /proc: whether the whole process
+is dead, its parent, start time and exit code.
+"""
+
+import time
+
+from tracer.clock import NS, boot_ns, ticks
+from tracer.errors import PermanentError
+from tracer.procfs import ProcFs, Stat
+from tracer.procparse import text
+from tracer.records import (
+    Child,
+    Forker,
+    Gone,
+    Identity,
+    Losses,
+    Observation,
+    Snapshot,
+    Waits,
+)
+from tracer.sources import bccload
+from tracer.sources.bccload import Program
+from tracer.sources.procscan import StatSnapshot, child_of, zombie_stats
+
+MAP_ENTRIES = 131_072
+"""Tasks alive at once, threads included, whose forker is remembered (100 bytes each)."""
+_REPORTED_ENTRIES = 1 << 20
+_HOST_PID_NAMESPACE = 4026531836
+"""PROC_PID_INIT_INO, include/linux/proc_ns.h."""
+_SHARE_OF_A_CORE = 0.05
+_SHORTEST_PAUSE_NS = NS // 20
+_LONGEST_CHOSEN_PAUSE_NS = NS // 4
+_GONE_AT_ONCE = 20_000
+_RECHECKED = 64
+"""Known zombies read again in each poll: the kernel may skip a free hook (zombie_bcc.c)."""
+
+
+class BccSource:
+    """Sees deaths and forks by a bcc program, everything else in /proc.
+
+    Args:
+        procfs: the host's.
+        min_age_ns: the age from which a child is a candidate.
+        map_entries: tasks alive at once whose forker is remembered.
+    """
+
+    name = "bcc"
+
+    def __init__(self, procfs: ProcFs, min_age_ns: int, map_entries: int = MAP_ENTRIES) -> None:
+        self.attached_boot_ns: int | None = None
+        self._procfs = procfs
+        self._min_age_ns = min_age_ns
+        self._map_entries = map_entries
+        self._pause_ns = min(max(min_age_ns // 10, _SHORTEST_PAUSE_NS), _LONGEST_CHOSEN_PAUSE_NS)
+        self._program: Program | None = None
+        self._offset_ns = 0
+        self._before: dict[int, int] = {}
+        self._found: list[Observation] = []
+        self._next_boot_ns = 0
+        self._cursor: int | None = None
+        self._unreportable = 0
+        self._exits = 0
+
+    def start(self) -> None:
+        """Compile and attach the program.
+
+        Raises:
+            PermanentError: with what is missing and what to do.
+        """
+        # The program sees the host's pids; in another namespace's /proc they name others.
+        if self._procfs.pid_namespace(1) not in {None, _HOST_PID_NAMESPACE}:
+            raise PermanentError(
+                f"{self._procfs.root} shows another pid namespace than the host's, and BPF sees "
+                "the host's pids; run in the host's pid namespace (hostPID: true in the pod's "
+                "spec), or mount the host's /proc and name it with --proc-root"
+            )
+        reported = min(self._procfs.pid_max() or _REPORTED_ENTRIES, _REPORTED_ENTRIES)
+        self._program = bccload.load(self._map_entries, reported)
+        if self._program.monotonic:
+            self._offset_ns = boot_ns() - time.monotonic_ns()
+        self.attached_boot_ns = boot_ns()
+        # Who lives now may fork later and be gone when we ask: its start time is kept here,
+        # that of later ones by the program.
+        stats = (self._procfs.stat(pid) for pid in self._procfs.pids())
+        self._before = {s.pid: s.start_ticks for s in stats if s and not s.is_zombie}
+
+    def fileno(self) -> int | None:
+        """Return None: the state is asked for, not sent."""
+        return None
+
+    def next_poll_boot_ns(self, now_boot_ns: int) -> int:  # noqa: ARG002 - part of the contract
+        """Return when the state is to be asked for."""
+        return self._next_boot_ns
+
+    def poll(self, now_boot_ns: int) -> list[Observation]:
+        """Return children that reached the minimum age, and known ones that were reaped.
+
+        Raises:
+            PermanentError: the program can no longer be read.
+        """
+        program = self._running()
+        if now_boot_ns < self._next_boot_ns:
+            return self._take()
+        began_ns = time.thread_time_ns()
+        latest = now_boot_ns - self._min_age_ns - self._offset_ns
+        aged = [pid for pid, exit_ns in program.deaths.items() if exit_ns <= latest]
+        for pid in aged:
+            self._examine(program, pid)
+        for gone_ns, start_ticks, pid, _ in program.gone.take(_GONE_AT_ONCE):
+            self._went(program, Identity(pid, start_ticks), gone_ns + self._offset_ns)
+        self._recheck(program)
+        used_ns = time.thread_time_ns() - began_ns
+        self._next_boot_ns = boot_ns() + max(self._pause_ns, int(used_ns / _SHARE_OF_A_CORE))
+        return self._take()
+
+    def _take(self) -> list[Observation]:
+        found, self._found = self._found, []
+        return found
+
+    def _running(self) -> Program:
+        if self._program is None:
+            raise PermanentError("the bcc program is not attached; start() it first")
+        return self._program
+
+    def _examine(self, program: Program, pid: int) -> None:
+        """Ask /proc whether the process that lost a thread long ago is dead; report it then."""
+        stat = self._procfs.stat(pid)
+        if stat is not None and stat.is_zombie:
+            self._adopt(program, stat)
+            return
+        # A living process that lost a thread, or a free hook that was skipped. Forget first
+        # and look again: one that died in between would otherwise be forgotten for good.
+        program.deaths.delete(pid)
+        again = self._procfs.stat(pid)
+        if again is None:
+            program.births.delete(pid)
+        elif again.is_zombie:
+            program.deaths.put(pid, boot_ns() - self._offset_ns)
+
+    def _adopt(self, program: Program, stat: Stat) -> None:
+        """Report a zombie, and have the free hook tell when it goes."""
+        exit_ns = self._exit_ns(program, stat)
+        if not program.reported.put(stat.pid, exit_ns or 0, stat.start_ticks):
+            self._unreportable += 1
+        program.deaths.delete(stat.pid)
+        # Only who is there after it was put into `reported` is sure to be told as gone.
+        again = self._procfs.stat(stat.pid)
+        if again is None or not again.is_zombie or again.start_ticks != stat.start_ticks:
+            program.reported.delete(stat.pid)
+            return
+        self._found.append(self._unpack(again))
+
+    def _exit_ns(self, program: Program, stat: Stat) -> int | None:
+        """Return when the program saw a zombie die, on its own clock; None when it did not."""
+        known = program.reported.get(stat.pid)
+        if known is not None and known[1] == stat.start_ticks:
+            return known[0] or None
+        death = program.deaths.get(stat.pid)
+        # A death before its birth is that of an earlier process of this pid.
+        if death is None or ticks(death[0] + self._offset_ns) < stat.start_ticks:
+            return None
+        return int(death[0])
+
+    def _unpack(self, stat: Stat) -> Child:
+        exit_ns = self._exit_ns(self._running(), stat)
+        return child_of(
+            self._procfs,
+            stat,
+            exit_boot_ns=None if exit_ns is None else exit_ns + self._offset_ns,
+            forker=self.forker(Identity(stat.pid, stat.start_ticks)),
+        )
+
+    def _went(self, program: Program, identity: Identity, gone_boot_ns: int) -> None:
+        """Report a reaped child, unless the free hook that told it was an earlier process's."""
+        stat = self._procfs.stat(identity.pid)
+        if stat is not None and stat.is_zombie and stat.start_ticks == identity.start_ticks:
+            program.reported.put(identity.pid, 0, identity.start_ticks)
+        else:
+            self._found.append(Gone(identity, gone_boot_ns))
+
+    def _recheck(self, program: Program) -> None:
+        """Look at a few known zombies in turn, for those whose free hook was skipped."""
+        for _ in range(_RECHECKED):
+            self._cursor = program.reported.next_key(self._cursor)
+            if self._cursor is None:
+                return
+            self._drop_if_gone(program, self._cursor)
+
+    def _drop_if_gone(self, program: Program, pid: int) -> None:
+        known = program.reported.get(pid)
+        stat = self._procfs.stat(pid)
+        if known is None or (stat and stat.is_zombie and stat.start_ticks == known[1]):
+            return
+        program.reported.delete(pid)
+        self._found.append(Gone(Identity(pid, known[1]), boot_ns()))
+
+    def snapshot(self) -> Snapshot:
+        """Read every zombie's stat in /proc; what is new is told by the next poll() too.
+
+        Raises:
+            PermanentError: the program does not see deaths any more.
+        """
+        program = self._running()
+        taken_boot_ns = boot_ns()
+        stats = list(zombie_stats(self._procfs, self._procfs.pids()))
+        known = {pid: start_ticks for pid, _, start_ticks in program.reported.items()}
+        fresh = [stat for stat in stats if known.pop(stat.pid, None) != stat.start_ticks]
+        self._check_delivery(program, fresh)
+        for stat in fresh:
+            self._adopt(program, stat)
+        for pid in known:
+            self._drop_if_gone(program, pid)
+        return StatSnapshot(taken_boot_ns, stats, self._unpack)
+
+    def _check_delivery(self, program: Program, fresh: list[Stat]) -> None:
+        """Raise when a process was born and died before our eyes, and no death was counted."""
+        exits = program.counters.sum(bccload.EXITS)
+        if exits != self._exits:
+            self._exits = exits
+            return
+        attached = ticks(self.attached_boot_ns or 0) + 1
+        for stat in fresh:
+            if stat.start_ticks > attached:
+                raise PermanentError(
+                    f"the bcc program did not see the death of zombie {stat.pid}: its hooks are "
+                    "detached; restart, or use the source proc"
+                )
+
+    def _map_full(self, program: Program) -> int:
+        return program.counters.sum(bccload.MAP_FULL)
+
+    def losses(self) -> Losses:
+        """Return what found no room in the program's maps."""
+        program = self._running()
+        return Losses(
+            map_full=self._map_full(program) + self._unreportable,
+            ring_full=program.counters.sum(bccload.GONE_FULL),
+            stalled=self._procfs.unparsable,
+        )
+
+    def exits(self) -> int | None:
+        """Return the number of processes that died; before Linux 6.16, of their leaders."""
+        return self._running().counters.sum(bccload.EXITS)
+
+    def waits(self, identity: Identity) -> Waits | None:
+        """Return how a process waited; its reaped children are counted where it forked them."""
+        program = self._running()
+        attached = self.attached_boot_ns or 0
+        fields = program.waits.get(identity.pid) or (0,) * 9
+        any_, specific, last, last_any, reaped, late, late_ns, wanted, _ = fields
+        return Waits(
+            any=any_,
+            specific=specific,
+            last_boot_ns=last + self._offset_ns if last else None,
+            last_any_boot_ns=last_any + self._offset_ns if last_any else None,
+            last_specific_pid=wanted or None,
+            reaped=reaped,
+            reaped_late=late,
+            reaped_late_ns=late_ns,
+            watched_since_boot_ns=max(attached, identity.start_ticks * NS // ticks(NS)),
+        )
+
+    def forker(self, identity: Identity) -> Forker | None:
+        """Return who forked that process; None when it was forked before start()."""
+        birth = self._running().births.get(identity.pid)
+        if birth is None:
+            return None
+        fork_ns, forker_start_ns, pid, _, comm = birth
+        # The hook runs some microseconds after the kernel noted the start time.
+        if not 0 <= ticks(fork_ns + self._offset_ns) - identity.start_ticks <= 1:
+            return None
+        start_ticks = self._forker_start(pid, forker_start_ns)
+        if start_ticks is None:
+            return None
+        return Forker(Identity(pid, start_ticks), text(comm.split(b"\0", 1)[0]))
+
+    def _forker_start(self, pid: int, start_ns: int) -> int | None:
+        """Return the start of a forker, exact when it still lives, else good to a tick."""
+        seen = ticks(start_ns + self._offset_ns) if start_ns else self._before.get(pid)
+        stat = self._procfs.stat(pid)
+        if stat is None or seen is None:
+            return seen
+        return stat.start_ticks if 0 <= seen - stat.start_ticks <= 1 else seen
+
+    def close(self) -> None:
+        """Detach."""
+        if self._program is not None:
+            self._program.bpf.cleanup()
+            self._program = None
+        self._procfs.close()

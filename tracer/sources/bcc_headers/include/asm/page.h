@@ -1,0 +1,1 @@
+/* For kernel structs; nothing of it is used. */

@@ -1,0 +1,1 @@
+/* Instruction encodings, for programs written in them; nothing of it is used. */

@@ -1,0 +1,1 @@
+/* bcc includes it for network programs; nothing of it is used. */

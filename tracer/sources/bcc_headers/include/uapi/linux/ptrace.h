@@ -1,0 +1,1 @@
+/* bcc includes it for kprobes; nothing of it is used. */
