@@ -7,7 +7,7 @@ is dead, its parent, start time and exit code.
 
 import time
 
-from tracer.clock import NS, boot_ns, ticks
+from tracer.clock import NS, TICK_NS, boot_ns, ticks
 from tracer.errors import PermanentError
 from tracer.procfs import ProcFs, Stat
 from tracer.procparse import text
@@ -213,7 +213,12 @@ class BccSource:
             self._adopt(program, stat)
         for pid in known:
             self._drop_if_gone(program, pid)
-        return StatSnapshot(taken_boot_ns, stats, self._unpack)
+        died = {
+            pid: exit_ns + self._offset_ns
+            for pid, exit_ns, _ in program.reported.items()
+            if exit_ns
+        }
+        return StatSnapshot(taken_boot_ns, stats, self._unpack, died)
 
     def _check_delivery(self, program: Program, fresh: list[Stat]) -> None:
         """Raise when a process was born and died before our eyes, and no death was counted."""
@@ -229,16 +234,14 @@ class BccSource:
                     "detached; restart, or use the source proc"
                 )
 
-    def _map_full(self, program: Program) -> int:
-        return program.counters.sum(bccload.MAP_FULL)
-
     def losses(self) -> Losses:
         """Return what found no room in the program's maps."""
         program = self._running()
         return Losses(
-            map_full=self._map_full(program) + self._unreportable,
+            map_full=program.counters.sum(bccload.DEATHS_FULL) + self._unreportable,
             ring_full=program.counters.sum(bccload.GONE_FULL),
             stalled=self._procfs.unparsable,
+            forks_lost=program.counters.sum(bccload.BIRTHS_FULL),
         )
 
     def exits(self) -> int | None:
@@ -248,7 +251,6 @@ class BccSource:
     def waits(self, identity: Identity) -> Waits | None:
         """Return how a process waited; its reaped children are counted where it forked them."""
         program = self._running()
-        attached = self.attached_boot_ns or 0
         fields = program.waits.get(identity.pid) or (0,) * 9
         any_, specific, last, last_any, reaped, late, late_ns, wanted, _ = fields
         return Waits(
@@ -260,7 +262,7 @@ class BccSource:
             reaped=reaped,
             reaped_late=late,
             reaped_late_ns=late_ns,
-            watched_since_boot_ns=max(attached, identity.start_ticks * NS // ticks(NS)),
+            watched_since_boot_ns=max(self.attached_boot_ns or 0, identity.start_ticks * TICK_NS),
         )
 
     def forker(self, identity: Identity) -> Forker | None:

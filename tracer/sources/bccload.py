@@ -31,7 +31,7 @@ GONE = struct.Struct("=QQII")
 WAITS = struct.Struct("=7QII")
 """struct waits: any, specific, last, last_any, reaped, late, late_ns, last_specific, padding."""
 
-EXITS, MAP_FULL, GONE_FULL = range(3)
+EXITS, BIRTHS_FULL, DEATHS_FULL, GONE_FULL = range(4)
 """enum counter."""
 
 _CLOCKS = ("bpf_ktime_get_boot_ns", "bpf_ktime_get_ns")

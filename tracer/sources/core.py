@@ -111,9 +111,7 @@ class CoreSource:
     def _attach(self, libbpf: Libbpf, bpf: BpfObject) -> None:
         for name in ("processes", "settled"):
             bpf.resize(name, self._map_entries)
-        bpf.set_constants(
-            wire.SETTINGS.pack(self._min_age_ns, min(SETTLE_NS, self._min_age_ns))
-        )
+        bpf.set_constants(wire.SETTINGS.pack(self._min_age_ns, min(SETTLE_NS, self._min_age_ns)))
         bpf.load()
         self._processes = bpf.map("processes", wire.PROCESS.size)
         self._cgroups = CgroupNames(bpf.map("cgroups", wire.CGROUP_NAMES.size))

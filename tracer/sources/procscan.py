@@ -1,12 +1,13 @@
 """Zombies as /proc shows them: the part that the bcc and proc sources share."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from tracer.clock import TICK_NS
 from tracer.procfs import ProcFormatError, ProcFs, Stat
 from tracer.procparse import parse_stat
-from tracer.records import Child, Forker, Identity
+from tracer.records import Child, Forker, Identity, SnapshotKey
 
 _STAT_BYTES = 2048
 """A stat line has at most 52 numbers of 20 digits, and a name of 15 bytes."""
@@ -83,21 +84,31 @@ def child_of(
 
 
 class StatSnapshot:
-    """All zombies of one scan; of one that is asked for, the rest is read then."""
+    """All zombies of one scan; of one that is asked for, the rest is read then.
+
+    Args:
+        taken_boot_ns: when the scan began.
+        stats: of the zombies.
+        unpack: reads the rest of one.
+        died: when each died, by pid, where that is known.
+    """
 
     def __init__(
-        self, taken_boot_ns: int, stats: Sequence[Stat], unpack: Callable[[Stat], Child]
+        self,
+        taken_boot_ns: int,
+        stats: Sequence[Stat],
+        unpack: Callable[[Stat], Child],
+        died: Mapping[int, int] = MappingProxyType({}),
     ) -> None:
         self.taken_boot_ns = taken_boot_ns
         self._stats = stats
         self._unpack = unpack
+        self._died = died
 
-    def __len__(self) -> int:
-        return len(self._stats)
-
-    def keys(self) -> Iterator[tuple[int, int, int]]:
-        """Yield (pid, start_ticks, parent_pid) of each zombie."""
-        return ((stat.pid, stat.start_ticks, stat.ppid) for stat in self._stats)
+    def keys(self) -> Iterator[SnapshotKey]:
+        """Yield (pid, start_ticks, parent_pid, dead_since_boot_ns or 0) of each zombie."""
+        for stat in self._stats:
+            yield stat.pid, stat.start_ticks, stat.ppid, self._died.get(stat.pid, 0)
 
     def child(self, index: int) -> Child:
         """Read the rest of the zombie that keys() yielded at that place."""

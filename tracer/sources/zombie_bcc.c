@@ -52,7 +52,7 @@ struct waits {
 
 #define LATE_NS 1000000000ULL
 
-enum counter { EXITS, MAP_FULL, GONE_FULL, COUNTERS };
+enum counter { EXITS, BIRTHS_FULL, DEATHS_FULL, GONE_FULL, COUNTERS };
 
 BPF_PERCPU_ARRAY(counters, u64, COUNTERS);
 BPF_F_TABLE("hash", u32, struct birth, births, MAP_ENTRIES, 0);
@@ -95,7 +95,7 @@ TRACEPOINT_PROBE(sched, sched_process_fork)
 	}
 	deaths.delete(&child);
 	if (births.update(&child, &birth))
-		count(MAP_FULL);
+		count(BIRTHS_FULL);
 	return 0;
 }
 
@@ -122,7 +122,7 @@ RAW_TRACEPOINT_PROBE(sched_process_exit)
 		count(EXITS);
 #endif
 	if (deaths.update(&process, &now))
-		count(MAP_FULL);
+		count(DEATHS_FULL);
 	return 0;
 }
 
@@ -194,7 +194,7 @@ TRACEPOINT_PROBE(sched, sched_process_wait)
 		struct waits none = {};
 
 		if (waits.update(&process, &none))
-			count(MAP_FULL);
+			count(BIRTHS_FULL); /* no zombie is missed, as with births */
 		waiting = waits.lookup(&process);
 		if (!waiting)
 			return 0;
