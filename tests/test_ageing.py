@@ -278,7 +278,9 @@ TestStory = Story.TestCase
 TestStory.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 
 
-@given(st.lists(st.tuples(st.integers(1, 300_000), st.integers(1, 1 << 39)), unique_by=lambda m: m[0]))
+@given(
+    st.lists(st.tuples(st.integers(1, 300_000), st.integers(1, 1 << 39)), unique_by=lambda m: m[0])
+)
 def test_the_compact_set_keeps_exactly_its_members(members):
     from tracer.pidstore import PidStore
 

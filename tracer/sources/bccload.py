@@ -100,7 +100,8 @@ def load(map_entries: int, reported_entries: int, clocks: tuple[str, ...] = _CLO
                 with _environment(), _stderr(said):
                     program = bcc.BPF(src_file=bytes(SOURCE), cflags=[*flags, f"-DNOW={clock}"])
             except Exception as error:  # noqa: BLE001 - bcc raises nothing narrower
-                problems.append(f"{error}{_why(said)}")
+                what = re.sub(r"\bb'([^']*)'", r"\1", str(error))
+                problems.append(f"{what}{_why(said)}")
             else:
                 return program, clock
         raise PermanentError(
@@ -113,12 +114,12 @@ def load(map_entries: int, reported_entries: int, clocks: tuple[str, ...] = _CLO
     return Program(
         bpf=bpf,
         clock=clock,
-        births=HashMap(lib, bpf["births"].map_fd, BIRTH),
-        deaths=HashMap(lib, bpf["deaths"].map_fd, DEATH),
-        reported=HashMap(lib, bpf["reported"].map_fd, REPORTED),
-        waits=HashMap(lib, bpf["waits"].map_fd, WAITS),
-        gone=Queue(lib, bpf["gone"].map_fd, GONE),
-        counters=Counters(lib, bpf["counters"].map_fd, len(get_possible_cpus())),
+        births=HashMap(lib, bpf[b"births"].map_fd, BIRTH),
+        deaths=HashMap(lib, bpf[b"deaths"].map_fd, DEATH),
+        reported=HashMap(lib, bpf[b"reported"].map_fd, REPORTED),
+        waits=HashMap(lib, bpf[b"waits"].map_fd, WAITS),
+        gone=Queue(lib, bpf[b"gone"].map_fd, GONE),
+        counters=Counters(lib, bpf[b"counters"].map_fd, len(get_possible_cpus())),
     )
 
 
