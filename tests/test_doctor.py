@@ -1,0 +1,157 @@
+"""doctor on this machine, as different users and from inside namespaces: real runs of it."""
+
+import json
+import os
+import shutil
+import subprocess
+
+import pytest
+
+NOBODY = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
+
+pytestmark = [
+    pytest.mark.kernel,
+    pytest.mark.skipif(
+        os.geteuid() != 0 and os.environ.get("TRACER_REQUIRE_KERNEL") != "1",
+        reason="needs root, to become somebody else",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory):
+    """The package where any user can read it: a checkout may be in a closed folder."""
+    import tracer
+
+    folder = tmp_path_factory.mktemp("doctor")
+    for parent in (folder, *folder.parents[:2]):
+        parent.chmod(parent.stat().st_mode | 0o055)
+    shutil.copytree(os.path.dirname(tracer.__file__), folder / "tracer")
+    return str(folder)
+
+
+def with_only(*capabilities):
+    """Become nobody with these capabilities."""
+    wanted = ",".join(f"+{name}" for name in capabilities)
+    return [*NOBODY, "--inh-caps", wanted, "--ambient-caps", wanted] if wanted else NOBODY
+
+
+def run(program, *prefix, options=("--no-kubernetes",)):
+    return subprocess.run(
+        [*prefix, "/usr/bin/python3", "-m", "tracer.doctor", *options],
+        env={**os.environ, "PYTHONPATH": program},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def doctor(program, *prefix, options=("--no-kubernetes",)):
+    """Run it, and return its exit status, its checks by name and the source."""
+    done = run(program, *prefix, options=("-o", "json", *options))
+    assert not done.stderr, done.stderr
+    found = json.loads(done.stdout)
+    return done.returncode, {check["name"]: check for check in found["checks"]}, found["source"]
+
+
+def test_root_on_the_host_sees_everything(program):
+    status, checks, source = doctor(program)
+    assert status == 0, checks
+    assert source["name"] == "core"
+    for name in ("kernel", "btf", "bpf", "capabilities", "pid_namespace", "proc", "inspection"):
+        assert checks[name]["status"] == "ok", checks[name]
+
+
+def test_three_capabilities_are_as_good_as_root(program):
+    status, checks, source = doctor(program, *with_only("bpf", "perfmon", "sys_ptrace"))
+    assert status == 0, checks
+    assert source["name"] == "core"
+    for name in ("bpf", "capabilities", "inspection"):
+        assert checks[name]["status"] == "ok", checks[name]
+
+
+def test_without_capabilities_it_fails_and_says_which(program):
+    status, checks, source = doctor(program, *with_only())
+    assert status == 1
+    assert source["name"] == "proc"
+    assert checks["bpf"]["status"] == "failed"
+    assert checks["inspection"]["status"] == "warning"
+    for name in ("CAP_BPF", "CAP_PERFMON", "CAP_SYS_PTRACE"):
+        assert name in checks["capabilities"]["remedy"]
+
+
+@pytest.mark.parametrize("kept", ["bpf", "perfmon"])
+def test_half_of_the_rights_to_bpf_do_not_pass(program, kept):
+    """What doctor says of the set agrees with what the kernel did."""
+    status, checks, _ = doctor(program, *with_only(kept))
+    assert status == 1
+    assert checks["bpf"]["status"] == checks["capabilities"]["status"] == "failed"
+
+
+def test_without_ptrace_it_works_and_warns(program):
+    status, checks, source = doctor(program, *with_only("bpf", "perfmon"))
+    assert status == 0
+    assert source["name"] == "core"
+    assert checks["capabilities"]["status"] == checks["inspection"]["status"] == "warning"
+
+
+def test_a_pid_namespace_of_its_own_is_told(program):
+    status, checks, _ = doctor(program, "unshare", "--pid", "--fork", "--mount-proc")
+    assert status == 1
+    assert checks["pid_namespace"]["status"] == "failed"
+    assert "hostPID" in checks["pid_namespace"]["remedy"]
+
+
+def test_a_user_namespace_of_its_own_is_told(program):
+    status, checks, _ = doctor(program, "unshare", "--user", "--map-root-user")
+    assert status == 1
+    assert checks["capabilities"]["status"] == "failed"
+    assert "user namespace" in checks["capabilities"]["result"]
+
+
+def test_a_hidden_proc_is_told(program):
+    hide = 'mount -t proc -o hidepid=2 proc /proc && exec "$@"'
+    prefix = ["unshare", "--mount", "sh", "-c", hide, "sh", *with_only()]
+    status, checks, _ = doctor(program, *prefix)
+    assert status == 1
+    assert checks["proc"]["status"] == "failed"
+    assert "hidepid" in checks["proc"]["result"]
+
+
+@pytest.mark.parametrize("root", ["/etc", "/nowhere"])
+def test_a_proc_root_that_is_none_is_told(program, root):
+    status, checks, _ = doctor(program, options=("--no-kubernetes", "--proc-root", root))
+    assert status == 1
+    assert root in checks["proc"]["result"]
+    assert "--proc-root" in checks["proc"]["remedy"]
+
+
+def test_a_state_folder_that_cannot_be_written_is_a_warning(program):
+    """A container's root is read-only where no volume is mounted."""
+    script = 'mount -t tmpfs -o ro none /mnt && exec "$@"'
+    options = ("--no-kubernetes", "--state-dir", "/mnt/zombie-tracer")
+    prefix = ("unshare", "--mount", "sh", "-c", script, "sh")
+    status, checks, _ = doctor(program, *prefix, options=options)
+    assert status == 0
+    assert checks["state_dir"]["status"] == "warning"
+
+
+def test_the_text_has_every_check(program):
+    text = run(program).stdout
+    _, checks, source = doctor(program)
+    assert all(f" {name} " in text for name in checks)
+    assert f"takes: {source['name']}" in text
+    assert "FAILED" not in text
+
+
+def test_an_object_that_is_garbage_falls_back_and_is_told(program, tmp_path):
+    """The checks go on when the BPF object is broken."""
+    broken = tmp_path / "broken"
+    shutil.copytree(program, broken)
+    (broken / "tracer/_objects/tracer.bpf.o").write_bytes(b"\x7fELF nonsense")
+    status, checks, source = doctor(str(broken))
+    assert source["name"] != "core"
+    assert "object" in checks["bpf"]["result"]
+    assert (status == 1) == (source["name"] == "proc")

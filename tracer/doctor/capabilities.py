@@ -1,0 +1,88 @@
+"""The capabilities that the agent uses, and what it loses without each.
+
+What is said here of a loss was seen in real runs without it: docs/kernels.md.
+"""
+
+from typing import NamedTuple
+
+from tracer.doctor.check import Check, Status
+
+INITIAL_USER_NAMESPACE = "user:[4026531837]"
+"""PROC_USER_INIT_INO, include/linux/proc_ns.h."""
+
+
+class Capability(NamedTuple):
+    """A capability.
+
+    Attributes:
+        name: as a pod's securityContext writes it, with CAP_ in front.
+        bit: in CapEff (include/uapi/linux/capability.h).
+        loss: what cannot be done without it.
+    """
+
+    name: str
+    bit: int
+    loss: str
+
+
+SYS_ADMIN = Capability("CAP_SYS_ADMIN", 21, "")
+"""Stands for both of BPF and PERFMON, which were split from it in Linux 5.8."""
+BPF = Capability("CAP_BPF", 39, "no BPF program can be loaded")
+PERFMON = Capability("CAP_PERFMON", 38, "no BPF program may read the kernel's memory")
+SYS_PTRACE = Capability(
+    "CAP_SYS_PTRACE",
+    19,
+    "of other users' processes neither the parent's executable nor, without the core source,"
+    " the exit code can be read",
+)
+NEEDED = (BPF, PERFMON, SYS_PTRACE)
+
+_REMEDY = "run as root, or add {} (securityContext.capabilities.add in a pod, without CAP_)"
+
+
+def has(effective: int, capability: Capability) -> bool:
+    """Return whether a CapEff mask holds a capability or one that stands for it."""
+    stand_in = SYS_ADMIN if capability in (BPF, PERFMON) else capability
+    return bool((effective >> capability.bit | effective >> stand_in.bit) & 1)
+
+
+def parse_effective(status: bytes) -> int | None:
+    """Return the CapEff mask of a /proc/PID/status; None when it has none."""
+    for line in status.splitlines():
+        if line.startswith(b"CapEff:"):
+            return int(line.split()[1], 16)
+    return None
+
+
+def judge(effective: int | None, user_namespace: str | None, uid: int) -> Check:
+    """Compare the effective set with the needed one.
+
+    Args:
+        effective: CapEff.
+        user_namespace: the link /proc/self/ns/user; None when unknown.
+        uid: effective user id, to say who we are.
+    """
+    name = "capabilities"
+    if effective is None:
+        return Check(name, Status.SKIPPED, "/proc/self/status shows no effective set")
+    if user_namespace not in (None, INITIAL_USER_NAMESPACE):
+        return Check(
+            name,
+            Status.FAILED,
+            f"in a user namespace of its own ({user_namespace}): capabilities end there",
+            "run in the host's user namespace (in a pod: do not set hostUsers: false)",
+            matters=True,
+        )
+    held = [capability.name for capability in NEEDED if has(effective, capability)]
+    missing = [capability for capability in NEEDED if not has(effective, capability)]
+    if not missing:
+        return Check(name, Status.OK, f"uid {uid} has {', '.join(held)}")
+    losses = "; ".join(f"without {each.name} {each.loss}" for each in missing)
+    decisive = BPF in missing or PERFMON in missing
+    return Check(
+        name,
+        Status.FAILED if decisive else Status.WARNING,
+        f"uid {uid} has {', '.join(held) or 'none of those needed'}: {losses}",
+        _REMEDY.format(", ".join(each.name for each in missing)),
+        matters=decisive,
+    )

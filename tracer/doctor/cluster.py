@@ -1,0 +1,71 @@
+"""Asks the API server for pods as the agent's watch would, and says what came."""
+
+from collections.abc import Mapping
+from contextlib import closing
+from typing import Any
+
+from tracer.doctor.check import Check, Status
+from tracer.errors import UsageError
+
+NAME = "kubernetes"
+_REMEDY = (
+    "grant the verbs get, list and watch on the resource pods (deploy/ has the ClusterRole),"
+    " give a working --kubeconfig, or turn names of pods off with --no-kubernetes"
+)
+_TIMEOUT_SECONDS = (3.0, 5.0)
+"""For a connection, and for the next byte."""
+
+
+def kubernetes(
+    kubeconfig: str | None, node_name: str, *, off: bool, environment: Mapping[str, str]
+) -> Check:
+    """List one pod of this node and begin to watch, with the agent's own credentials.
+
+    Args:
+        kubeconfig: of --kubeconfig.
+        node_name: whose pods.
+        off: --no-kubernetes was given.
+        environment: for $KUBECONFIG and the in-cluster variables.
+    """
+    if off:
+        return Check(NAME, Status.SKIPPED, "turned off with --no-kubernetes")
+    # Late: it costs 0.2 s and 18 MB, and a guest of tests/kernels has no client.
+    try:
+        from tracer.kubernetes.config import connect  # noqa: PLC0415
+    except ImportError as error:
+        return Check(NAME, Status.SKIPPED, f"the kubernetes client is not installed ({error})")
+    try:
+        access, reason = connect(kubeconfig, environment=environment)
+    except UsageError as error:
+        return Check(NAME, Status.FAILED, str(error), _REMEDY, matters=True)
+    if access is None:
+        return Check(NAME, Status.SKIPPED, f"{reason}: zombies are told without names of pods")
+    for verb, query in (
+        ("list", [("limit", "1"), ("resourceVersion", "0")]),
+        ("watch", [("watch", "true"), ("timeoutSeconds", "1")]),
+    ):
+        trouble = _ask(access, node_name, verb, query)
+        if trouble:
+            return Check(NAME, Status.FAILED, f"{trouble} ({reason})", _REMEDY, matters=True)
+    return Check(NAME, Status.OK, f"may list and watch the pods of {node_name} ({reason})")
+
+
+def _ask(access: Any, node_name: str, verb: str, query: list[tuple[str, str]]) -> str | None:
+    """Make one request; return what went wrong."""
+    from tracer.kubernetes.trouble import from_error  # noqa: PLC0415
+
+    try:
+        api = access.load()
+        response = api.call_api(
+            "/api/v1/pods",
+            "GET",
+            query_params=[("fieldSelector", f"spec.nodeName={node_name}"), *query],
+            header_params={"Accept": "application/json"},
+            auth_settings=["BearerToken"],
+            _preload_content=False,
+            _request_timeout=_TIMEOUT_SECONDS,
+        )
+        with closing(response):
+            return None
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is what the user must hear
+        return str(from_error(error, verb, access.origin).message)

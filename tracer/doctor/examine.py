@@ -1,0 +1,91 @@
+"""All checks, in the order in which a person would look."""
+
+import importlib.util
+import os
+import socket
+from dataclasses import dataclass
+
+from tracer.clock import NS
+from tracer.doctor import cluster, facts, trial
+from tracer.doctor.check import Check, Report, Status
+from tracer.procfs import ProcFs
+from tracer.records import Source
+from tracer.sources.auto import Makers
+from tracer.sources.core import CoreSource
+from tracer.sources.proc import ProcSource
+
+_MAP_ENTRIES = 1024
+"""A trial needs no room for every process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The options of the agent that change what it can see."""
+
+    proc_root: str = "/proc"
+    state_dir: str = "/run/zombie-tracer"
+    node_name: str = ""
+    kubeconfig: str | None = None
+    no_kubernetes: bool = False
+
+
+def examine(settings: Settings) -> Report:
+    """Look at everything. Starts sources for a moment and stops them again."""
+    procfs = ProcFs(settings.proc_root)
+    try:
+        return _examine(settings, procfs)
+    finally:
+        procfs.close()
+
+
+def _examine(settings: Settings, procfs: ProcFs) -> Report:
+    attempts = trial.until_one_works(makers(procfs))
+    choice = trial.choose(attempts)
+    core = choice.name == "core"
+    own = [facts.kernel(), facts.btf(), trial.judge(attempts), facts.own_capabilities()]
+    proc = facts.proc(procfs)
+    of_node = [proc] if proc.status is Status.FAILED else _of_node(proc, procfs, core_works=core)
+    rest = [
+        facts.clock(),
+        facts.tracefs(core_works=core),
+        facts.bcc(core_works=core),
+        _kubernetes(settings),
+        facts.state_folder(settings.state_dir),
+    ]
+    return Report((*own, *of_node, *rest), choice)
+
+
+def _of_node(proc: Check, procfs: ProcFs, *, core_works: bool) -> list[Check]:
+    return [
+        proc,
+        facts.pid_namespace(procfs),
+        facts.inspection(procfs),
+        facts.cgroups(procfs, core_works=core_works),
+        facts.limits(procfs),
+    ]
+
+
+def _kubernetes(settings: Settings) -> Check:
+    return cluster.kubernetes(
+        settings.kubeconfig,
+        settings.node_name or os.environ.get("NODE_NAME") or socket.gethostname(),
+        off=settings.no_kubernetes,
+        environment=os.environ,
+    )
+
+
+def makers(procfs: ProcFs) -> Makers:
+    """Return how to construct each source for a trial."""
+    found = {
+        "core": lambda: CoreSource(min_age_ns=NS, map_entries=_MAP_ENTRIES),
+        "bcc": lambda: _bcc(procfs),
+        "proc": lambda: ProcSource(procfs, NS),
+    }
+    return {k: v for k, v in found.items() if importlib.util.find_spec(f"tracer.sources.{k}")}
+
+
+def _bcc(procfs: ProcFs) -> Source:
+    # Late: with its LLVM it is 63 MB, and where core works nobody needs it.
+    from tracer.sources.bcc import BccSource  # noqa: PLC0415
+
+    return BccSource(procfs, NS)

@@ -1,0 +1,144 @@
+"""Reads what the checks judge. Nothing here changes the machine."""
+
+import importlib
+import os
+import time
+from pathlib import Path
+
+from tracer.doctor import capabilities, judge
+from tracer.doctor.check import Check
+from tracer.errors import PermanentError
+from tracer.procfs import ProcFs
+
+_TRACEFS = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
+_BTF = Path("/sys/kernel/btf/vmlinux")
+_LOCKDOWN = Path("/sys/kernel/security/lockdown")
+_CGROUPS_LOOKED_AT = 5_000
+"""Processes looked at for the kubelet's names: pods, where there are any, come well before."""
+_INSPECTED = 50
+_KTHREADD = 2
+
+
+def kernel() -> Check:
+    """Look at the kernel."""
+    uname = os.uname()
+    try:
+        lockdown = judge.parse_lockdown(_LOCKDOWN.read_text())
+    except OSError:
+        lockdown = None
+    return judge.kernel(uname.release, uname.machine, lockdown)
+
+
+def btf() -> Check:
+    """Look for the kernel's types."""
+    try:
+        return judge.btf(_BTF.stat().st_size)
+    except OSError:
+        return judge.btf(None)
+
+
+def own_capabilities() -> Check:
+    """Look at our own capabilities; our own /proc, whatever --proc-root is."""
+    effective = capabilities.parse_effective(Path("/proc/self/status").read_bytes())
+    return capabilities.judge(effective, _link("/proc/self/ns/user"), os.geteuid())
+
+
+def pid_namespace(procfs: ProcFs) -> Check:
+    """Look at our pid namespace and at that of the proc root."""
+    thread = _stat_comm(procfs, _KTHREADD)
+    return judge.pid_namespace(_link("/proc/self/ns/pid"), sees_kernel_threads=thread == "kthreadd")
+
+
+def clock() -> Check:
+    """Look at the clocks."""
+    return judge.clock(_link("/proc/self/ns/time"), time.time())
+
+
+def proc(procfs: ProcFs) -> Check:
+    """Look at the proc root."""
+    root = str(procfs.root)
+    try:
+        procfs.fd()
+    except PermanentError as error:
+        return judge.proc(root, str(error).partition(";")[0], None, sees_init=False)
+    try:
+        hidepid = judge.parse_hidepid(Path("/proc/self/mountinfo").read_bytes(), root)
+    except OSError:
+        hidepid = None
+    return judge.proc(root, None, hidepid, sees_init=procfs.stat(1) is not None)
+
+
+def inspection(procfs: ProcFs) -> Check:
+    """Try to inspect some processes; of one's own user this needs no right."""
+    own = os.geteuid()
+    tried = []
+    for pid in procfs.pids():
+        status = procfs.status(pid)
+        if pid != os.getpid() and status and (own == 0 or status.uid != own):
+            tried.append(procfs.may_inspect(pid))
+        if len(tried) == _INSPECTED:
+            break
+    return judge.inspection(len(tried), sum(allowed is False for allowed in tried))
+
+
+def cgroups(procfs: ProcFs, *, core_works: bool) -> Check:
+    """Look at the cgroups of pid 1 and of pods."""
+    drivers = set()
+    for pid in procfs.pids()[:_CGROUPS_LOOKED_AT]:
+        driver = judge.cgroup_driver(procfs.cgroup(pid) or b"")
+        if driver:
+            drivers.add(driver)
+            break
+    return judge.cgroups(judge.cgroup_version(procfs.cgroup(1)), drivers, core_works=core_works)
+
+
+def tracefs(*, core_works: bool) -> Check:
+    """Try to read the format of a tracepoint."""
+    for root in _TRACEFS:
+        try:
+            (root / "events/sched/sched_process_exit/format").read_bytes()
+        except OSError:
+            continue
+        return judge.tracefs(str(root), core_works=core_works)
+    return judge.tracefs(None, core_works=core_works)
+
+
+def bcc(*, core_works: bool) -> Check:
+    """Import bcc: its library may be missing where its Python package is there."""
+    try:
+        module = importlib.import_module("bcc")
+    except (ImportError, OSError) as error:
+        return judge.bcc(None, str(error), core_works=core_works)
+    return judge.bcc(getattr(module, "__version__", "unknown"), None, core_works=core_works)
+
+
+def limits(procfs: ProcFs) -> Check:
+    """Look at how full the node is."""
+    threads_max = procfs.read("sys/kernel/threads-max")
+    used = judge.parse_tasks(procfs.read("loadavg") or b"")
+    return judge.limits(procfs.pid_max(), int(threads_max) if threads_max else None, used)
+
+
+def state_folder(path: str) -> Check:
+    """Look whether the state folder, or the one that it would be made in, can be written."""
+    folder = Path(path)
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    error = None
+    if not folder.is_dir():
+        error = f"{folder} is no folder"
+    elif not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
+        error = f"no right to write in {folder}, or it is mounted read-only"
+    return judge.state_folder(path, error)
+
+
+def _link(path: str) -> str | None:
+    try:
+        return str(Path(path).readlink())
+    except OSError:
+        return None
+
+
+def _stat_comm(procfs: ProcFs, pid: int) -> str | None:
+    stat = procfs.stat(pid)
+    return stat.comm if stat else None
