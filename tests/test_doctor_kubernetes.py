@@ -1,0 +1,62 @@
+"""doctor's question to the API server, through the real client to a server on a real socket."""
+
+import pytest
+from support.kube_api import KubeApi
+from support.pods import pod
+
+from tracer.doctor import cluster
+from tracer.doctor.check import Status
+
+NODE = "worker-1"
+
+
+@pytest.fixture
+def api():
+    server = KubeApi()
+    yield server
+    server.close()
+
+
+def ask(kubeconfig, *, off=False, environment=None):
+    return cluster.kubernetes(kubeconfig, NODE, off=off, environment=environment or {})
+
+
+def test_who_may_list_and_watch_passes(api, tmp_path):
+    api.put(pod("web"))
+    check = ask(str(api.kubeconfig(tmp_path / "kubeconfig")))
+    assert check.status is Status.OK, check
+    assert [verb for verb, _ in api.requests] == ["list", "watch"]
+    for _, query in api.requests:
+        assert NODE in str(query), "only this node's pods may be asked for"
+
+
+@pytest.mark.parametrize(
+    ("verb", "troubles"), [("list", "list_troubles"), ("watch", "watch_troubles")]
+)
+def test_a_verb_that_is_forbidden_is_named(api, tmp_path, verb, troubles):
+    getattr(api, troubles).append(403)
+    check = ask(str(api.kubeconfig(tmp_path / "kubeconfig")))
+    assert (check.status, check.matters) == (Status.FAILED, True)
+    assert f"forbids to {verb} pods" in check.result
+    assert verb in check.remedy
+
+
+def test_a_server_that_is_not_there_is_told(api, tmp_path):
+    kubeconfig = str(api.kubeconfig(tmp_path / "kubeconfig"))
+    api.close()
+    check = ask(kubeconfig)
+    assert check.status is Status.FAILED
+    assert "cannot list pods" in check.result
+
+
+def test_a_kubeconfig_that_is_none_is_told(tmp_path):
+    check = ask(str(tmp_path / "nowhere"))
+    assert check.status is Status.FAILED
+    assert "nowhere" in check.result
+
+
+def test_no_cluster_is_no_failure():
+    assert ask(None, off=True).status is Status.SKIPPED
+    check = ask(None)
+    assert check.status is Status.SKIPPED
+    assert "without names of pods" in check.result
