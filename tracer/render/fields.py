@@ -65,8 +65,7 @@ def scene_of_record(
 ) -> Scene:
     """Set the scene for one zombie; the moment, when not given, follows from its age."""
     if at_boot_ns is None:
-        child = record.zombie.child
-        died = child.exit_boot_ns
+        died = record.zombie.child.dead_since_boot_ns
         at_boot_ns = record.age_ns + (record.zombie.first_seen_boot_ns if died is None else died)
     return Scene(
         node_name=node_name,

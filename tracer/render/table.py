@@ -6,6 +6,7 @@ The cells are read from the same table of fields as the JSON (render/fields.py).
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from tracer.clock import NS
 from tracer.durations import short_duration
 from tracer.records import Attribution, Record
 from tracer.render.fields import FIELDS, KERNEL_BYTES, Scene, scene_of_record
@@ -134,7 +135,8 @@ def age_text(record: Record) -> str:
     """Write an age; `>` for a lower bound, `-` where nothing but `now` is known."""
     if record.zombie.child.exit_boot_ns is not None:
         return short_duration(record.age_ns)
-    return "-" if record.age_ns < 1_000_000_000 else f">{short_duration(record.age_ns)}"
+    unknown = record.zombie.child.dead_since_boot_ns is None and record.age_ns < NS
+    return "-" if unknown else f">{short_duration(record.age_ns)}"
 
 
 def bytes_text(size: int) -> str:
