@@ -10,7 +10,7 @@ from schema import check_scan, problems
 from support import records as made
 
 from tracer.events import LEVELS, EventName
-from tracer.records import Attribution, Container, Waits
+from tracer.records import Attribution, Container, StormPhase, Waits
 from tracer.render.document import event_document, origin_document, zombie_document
 from tracer.render.fields import FIELDS
 from tracer.render.words import exit_text, signal_name, state_name
@@ -53,7 +53,9 @@ def test_the_contracts_example():
     assert built["cause"]["code"] == "parent_never_waits"
 
 
-@pytest.mark.parametrize("event", [made.storm(), *made.other_events()], ids=lambda e: e.name)
+@pytest.mark.parametrize(
+    "event", [*map(made.storm, StormPhase), *made.other_events()], ids=lambda e: e.name
+)
 def test_every_other_event_follows_the_schema(event):
     built = document(event)
     assert built["level"] == LEVELS[event.name]

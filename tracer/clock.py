@@ -28,7 +28,8 @@ def rfc3339(unix_ns: int) -> str:
     """Render Unix time in nanoseconds as RFC 3339 UTC with microseconds."""
     seconds, rest = divmod(unix_ns, NS)
     moment = datetime.fromtimestamp(seconds, tz=UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{rest // 1000:06d}Z"
+    # isoformat(), because strftime's format costs ten times as much.
+    return f"{moment.isoformat()[:19]}.{rest // 1000:06d}Z"
 
 
 def ticks(start_boot_ns: int) -> int:

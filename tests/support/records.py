@@ -162,7 +162,15 @@ def other_events() -> list[Event]:
         Event(
             EventName.SUMMARY,
             NOW,
-            fields={"zombies": {"now": 12, "detected": 20, "reaped": 8}, "lost": {"map_full": 0}},
+            fields={
+                "zombies": {
+                    "now": 12,
+                    "detected": 20,
+                    "reaped": 0,
+                    "by_namespace": [{"name": "example", "zombies": 12}],
+                },
+                "lost": {"map": 0, "log": 3},
+            },
         ),
         Event(EventName.AGENT_STOPPED, NOW, fields={"source": {"name": "core", "reason": None}}),
     ]

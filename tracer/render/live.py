@@ -6,7 +6,7 @@ parent goes on for the same reason.
 """
 
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import datetime, tzinfo
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ from tracer.clock import NS
 from tracer.durations import short_duration
 from tracer.events import Event, EventName, StormContext
 from tracer.records import Attribution, Cause, Process, Record, StormPhase
+from tracer.render.agent_text import told
 from tracer.render.text import cut, cut_middle, fit, harmless, pad, width
 from tracer.render.words import exit_text, owner_text
 
@@ -34,7 +35,9 @@ _COLOURS = {
     "PIDS": "\x1b[1;31m",
     "SOURCE": "\x1b[1;35m",
     "calm": "\x1b[32m",
+    "over": "\x1b[32m",
 }
+_OVER = {StormPhase.ENDED: "calm", StormPhase.DRAINED: "over"}
 _WORDS = {
     EventName.ZOMBIE_DETECTED: "zombie",
     EventName.ZOMBIE_AGED: "aged",
@@ -101,8 +104,8 @@ class LiveView:
         if storm is not None and self._refresh:
             if self._storm is not None and self._storm[0] == storm.parent_pid:
                 replaces = self._storm[1]
-            ended = storm.phase is StormPhase.ENDED
-            self._storm = None if ended else (storm.parent_pid, len(lines))
+            over = storm.phase in _OVER
+            self._storm = None if over else (storm.parent_pid, len(lines))
         else:
             self._storm = None
         # Not a part of the storm's frame: it stays when the frame is replaced.
@@ -142,12 +145,12 @@ class LiveView:
 
     def _flood(self, event: Event, context: StormContext, to_wall_ns: int) -> str:
         storm = context.storm
-        ended = storm.phase is StormPhase.ENDED
+        over = storm.phase in _OVER
         return self._row(
             time=self._time(event, to_wall_ns),
-            what="calm" if ended else "STORM",
+            what=_OVER.get(storm.phase, "STORM"),
             age=short_duration(storm.oldest_age_ns),
-            dead=f"{storm.detected} in all" if ended else f"+{storm.rate_per_second:.0f}/s",
+            dead=f"{storm.detected} in all" if over else f"+{storm.rate_per_second:.0f}/s",
             parent=_parent(storm.parent_pid, context.parent),
             count=str(storm.zombies),
             owner=context.attribution,
@@ -232,29 +235,3 @@ def where_text(owner: Attribution, columns: int) -> str:
     if width(full) <= columns or owner.workload is None:
         return cut_middle(full, columns)
     return cut_middle(harmless(f"{owner.workload.namespace}/{owner.workload.pod}"), columns)
-
-
-def told(event: Event) -> str:
-    """Say what an event without a zombie brings, in one line."""
-    flat = dict(_flat(event.fields))
-    source, reason = flat.pop("source.name", None), flat.pop("source.reason", None)
-    said = [f"source {source}" + (f" ({reason})" if reason else "")] if source else []
-    owner = flat.pop("k8s.pod.name", None)
-    if owner:
-        said.append(f"{flat.pop('k8s.namespace.name', '-')}/{owner}")
-    shown = (
-        f"{path.removeprefix('pids.').removeprefix('zombies.').replace('_', ' ')} {value}"
-        for path, value in flat.items()
-        if not path.startswith("k8s.")
-    )
-    return ", ".join([*said, *shown])
-
-
-def _flat(fields: Mapping[str, object], path: str = "") -> Iterator[tuple[str, object]]:
-    """Yield the known facts with their dotted paths."""
-    for name, value in fields.items():
-        below = f"{path}.{name}" if path else str(name)
-        if isinstance(value, Mapping):
-            yield from _flat(value, below)
-        elif value is not None:
-            yield below, f"{value:g}" if isinstance(value, float) else value
