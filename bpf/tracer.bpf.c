@@ -24,8 +24,10 @@ char LICENSE[] SEC("license") = "GPL";
 #define SIGNAL_GROUP_EXIT 0x4 /* include/linux/sched/signal.h */
 #define NSEC_PER_MSEC 1000000ULL
 #define LATE_NS 1000000000ULL
-#define MAX_DEPTH 64          /* cgroups walked on the way up to the root */
-#define BATCH 256             /* queue entries looked at in one run */
+#define MAX_DEPTH 32          /* cgroups walked on the way up to the root */
+/* Entries looked at in one run: the verifier walks through each, which takes it time. */
+#define FRESH_BATCH 64
+#define SETTLED_BATCH 16
 #define IDLE_MS 0x7fffffff
 
 /* Set before load. */
@@ -471,7 +473,7 @@ int age_out(void *ctx)
 	struct process *entry;
 	int i;
 
-	for (i = 0; i < BATCH; i++) {
+	for (i = 0; i < FRESH_BATCH; i++) {
 		if (bpf_map_peek_elem(&fresh, &death))
 			break;
 		if (now < death.exit_ns + settle_ns) {
@@ -483,10 +485,10 @@ int age_out(void *ctx)
 		if (still_dead(&death) && bpf_map_push_elem(&settled, &death, 0))
 			COUNT(queue_full);
 	}
-	if (i == BATCH)
+	if (i == FRESH_BATCH)
 		fresh_ms = 0;
 
-	for (i = 0; i < BATCH; i++) {
+	for (i = 0; i < SETTLED_BATCH; i++) {
 		if (bpf_map_peek_elem(&settled, &death))
 			break;
 		if (now < death.exit_ns + min_age_ns) {
@@ -508,7 +510,7 @@ int age_out(void *ctx)
 		}
 		bpf_map_pop_elem(&settled, &death);
 	}
-	if (i == BATCH)
+	if (i == SETTLED_BATCH)
 		settled_ms = 0;
 	return fresh_ms < settled_ms ? fresh_ms : settled_ms;
 }

@@ -284,7 +284,7 @@ class Workload:
         container: the container's name in the pod.
         image: its image, as the pod's status or spec names it.
         restart_count: of the container.
-        owner: Deployment, StatefulSet, DaemonSet, Job, CronJob or another kind; None for a bare pod.
+        owner: Deployment, StatefulSet, Job or another kind; None for a bare pod.
         labels: of the pod, for -l; never a metric.
         share_process_namespace: the pod's spec says so.
         host_pid: the pod's spec says so.

@@ -35,6 +35,8 @@ AGE_STEPS_NS = (60 * NS, 600 * NS, 3600 * NS, 86_400 * NS)
 
 _NEVER = 1 << 63
 _STALE_DUES = 1024
+_READY = 512
+"""New zombies of one moment that are listed before the first is told, for its siblings."""
 
 
 class Totals(NamedTuple):
@@ -65,6 +67,7 @@ class Table:
         self._tracked: dict[Identity, _Tracked] = {}
         self._dues: list[tuple[int, Identity]] = []
         self._by_parent: Counter[int] = Counter()
+        self._ready: list[_Tracked] = []
         self._floods = Floods(rules or StormRules())
         self._detected = self._reaped = 0
 
@@ -73,9 +76,11 @@ class Table:
         out: list[Transition] = []
         for observation in observations:
             if isinstance(observation, Gone):
+                self._detect_ready(now_boot_ns, out)
                 self._remove(observation.identity, observation.gone_boot_ns, out)
             else:
                 self._add(observation, now_boot_ns, out)
+        self._detect_ready(now_boot_ns, out)
         return out
 
     def reconcile(self, snapshot: Snapshot, now_boot_ns: int) -> list[Transition]:
@@ -102,19 +107,26 @@ class Table:
             elif self._only_counted(parent_pid, dead_since, now_boot_ns):
                 # By its key alone: a parent may have a million of them.
                 self._count(identity, parent_pid, dead_since, now_boot_ns, None, out)
+                counted.append(pid)
+                continue
             else:
                 self._add(snapshot.child(index), now_boot_ns, out)
-            if identity in self._tracked:
-                seen.add(identity)
-            else:
-                counted.append(pid)
+            seen.add(identity)
+            if len(self._ready) >= _READY:
+                counted.extend(self._detect_ready(now_boot_ns, out))
+        counted.extend(self._detect_ready(now_boot_ns, out))
         self._floods.correct_oldest(oldest)
+        self._remove_missing(snapshot.taken_boot_ns, seen, counted, out)
+        return out
+
+    def _remove_missing(
+        self, taken_boot_ns: int, seen: set[Identity], counted: "array[int]", out: list[Transition]
+    ) -> None:
         for identity in [identity for identity in self._tracked if identity not in seen]:
-            self._remove(identity, snapshot.taken_boot_ns, out)
+            self._remove(identity, taken_boot_ns, out)
         if len(counted) != len(self._floods):
             for identity in self._floods.missing_from(counted):
-                self._remove(identity, snapshot.taken_boot_ns, out)
-        return out
+                self._remove(identity, taken_boot_ns, out)
 
     def tick(self, now_boot_ns: int) -> list[Transition]:
         """Tell what time alone brings: detections, ages, the course of storms."""
@@ -190,7 +202,7 @@ class Table:
                 return
             tracked = self._track(zombie, None)
             if tracked.due_boot_ns <= now_boot_ns:
-                self._detect(tracked, now_boot_ns, out)
+                self._ready.append(tracked)
 
     def _track(self, zombie: Zombie, step_ns: int | None) -> _Tracked:
         tracked = _Tracked(zombie, 0, step_ns)
@@ -215,6 +227,14 @@ class Table:
                 return
             tracked.due_boot_ns = since + step
         heapq.heappush(self._dues, (tracked.due_boot_ns, zombie.child.identity))
+
+    def _detect_ready(self, now_boot_ns: int, out: list[Transition]) -> list[int]:
+        """Detect what came old enough; return the pids of those that are only counted."""
+        ready, self._ready = self._ready, []
+        for tracked in ready:
+            self._detect(tracked, now_boot_ns, out)
+        identities = (tracked.zombie.child.identity for tracked in ready)
+        return [identity.pid for identity in identities if identity not in self._tracked]
 
     def _detect(self, tracked: _Tracked, now_boot_ns: int, out: list[Transition]) -> None:
         zombie = tracked.zombie

@@ -37,8 +37,8 @@ SETTLE_NS = NS // 10
 MAX_SLEEP_NS = NS
 """At least so often the queue of fresh deaths is looked at: it holds 65,536 of them."""
 
-MAX_RUNS = 2048
-"""Runs of the ageing program in one poll, 256 deaths each."""
+MAX_RUNS = 4096
+"""Runs of the ageing program in one poll, for 64 deaths or 16 zombies each."""
 
 BTF = Path("/sys/kernel/btf/vmlinux")
 HOST_PID_NAMESPACE = "pid:[4026531836]"
@@ -77,11 +77,21 @@ class CoreSource:
         min_age_ns: int,
         map_entries: int = MAP_ENTRIES,
         object_path: Path | None = None,
+        hooks: bool = True,
     ) -> None:
+        """Construct it.
+
+        Args:
+            min_age_ns: what is younger is not told.
+            map_entries: processes of which a history is kept.
+            object_path: another BPF object than the package's.
+            hooks: attach the hooks; without them only snapshot() tells anything.
+        """
         self.attached_boot_ns: int | None = None
         self._min_age_ns = min_age_ns
         self._map_entries = map_entries
         self._object_path = object_path
+        self._hooks = _HOOKS if hooks else ()
         self._object: BpfObject | None = None
         self._ring: RingBuffer | None = None
         self._links: list[Link] = []
@@ -122,8 +132,8 @@ class CoreSource:
         self._iterator = bpf.attach_iterator("zombies")
         self._links.append(self._iterator)
         self._iter_create = libbpf.calls.bpf_iter_create
-        self._links.extend(bpf.attach(hook) for hook in _HOOKS)
-        self.attached_boot_ns = boot_ns()
+        self._links.extend(bpf.attach(hook) for hook in self._hooks)
+        self.attached_boot_ns = boot_ns() if self._hooks else None
 
     def fileno(self) -> int | None:
         """Return the ring buffer's descriptor: readable when a known zombie was reaped."""
@@ -231,7 +241,7 @@ class CoreSource:
 
     def waits(self, identity: Identity) -> Waits | None:
         """Return how that process waited since we attached, or since its start if later."""
-        if self.attached_boot_ns is None:
+        if self.attached_boot_ns is None:  # no hooks
             return None
         process = self._process(identity)
         if process is None:
@@ -351,7 +361,7 @@ class CgroupNames:
 def _require_host_pid_namespace() -> None:
     """BPF sees the host's pids: in another pid namespace they would name other processes."""
     try:
-        namespace = os.readlink("/proc/self/ns/pid")
+        namespace = str(Path("/proc/self/ns/pid").readlink())
     except OSError:
         return
     if namespace != HOST_PID_NAMESPACE:

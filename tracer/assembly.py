@@ -1,0 +1,102 @@
+"""Puts the parts together as options ask: sources, identity, Kubernetes, the engine."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from tracer.errors import PermanentError
+from tracer.evidence import Investigator
+from tracer.identity import Attributor
+from tracer.kubernetes.config import connect
+from tracer.kubernetes.nodelogs import NodeLogs
+from tracer.kubernetes.podindex import PodIndex
+from tracer.kubernetes.watch import PodWatch
+from tracer.options import Options
+from tracer.procfs import ProcFs
+from tracer.records import Source
+from tracer.sources.auto import Makers
+from tracer.sources.core import HOST_PID_NAMESPACE, CoreSource
+from tracer.sources.proc import ProcSource
+from tracer.telling import Investigate
+
+
+def source_makers(options: Options, proc: ProcFs) -> Makers:
+    """Return how to construct each source."""
+
+    def core() -> Source:
+        return CoreSource(min_age_ns=options.min_age_ns, map_entries=options.map_entries)
+
+    def bcc() -> Source:
+        from tracer.sources.bcc import BccSource  # noqa: PLC0415 - few nodes need it
+
+        return BccSource(proc, options.min_age_ns)
+
+    def by_proc() -> Source:
+        return ProcSource(proc, options.min_age_ns)
+
+    return {"core": core, "bcc": bcc, "proc": by_proc}
+
+
+def investigate_with(proc: ProcFs, source: Source) -> Investigate:
+    """Return what finds out causes, with the evidence that this source has."""
+    return Investigator(proc, source).investigate
+
+
+@dataclass(frozen=True, slots=True)
+class Identification:
+    """Whose a zombie is, and where that is known from.
+
+    Attributes:
+        attributor: asks.
+        pods: the watch on this node's pods, None without an API server.
+        reason: why that API server, or why none.
+    """
+
+    attributor: Attributor
+    pods: PodWatch | None
+    reason: str
+
+
+def identification(options: Options, proc: ProcFs, *, watch: bool = True) -> Identification:
+    """Build what attributes zombies. The watch is not started.
+
+    Raises:
+        UsageError: --kubeconfig makes no sense.
+    """
+    index: PodIndex | None = None
+    pods: PodWatch | None = None
+    reason = "--no-kubernetes"
+    if options.kubernetes and watch:
+        choice = connect(options.kubeconfig)
+        reason = choice.reason
+        if choice.access is not None:
+            index = PodIndex()
+            pods = PodWatch(choice.access, options.node_name, index)
+    attributor = Attributor(proc.cgroup, index, NodeLogs(Path("/")))
+    return Identification(attributor, pods, reason)
+
+
+def open_proc(options: Options) -> ProcFs:
+    """Open the proc root.
+
+    Raises:
+        PermanentError: it is none.
+    """
+    proc = ProcFs(options.proc_root)
+    if proc.boot_id() is None:
+        raise PermanentError(
+            f"--proc-root {options.proc_root} is no proc file system of a host"
+            " (it has no sys/kernel/random/boot_id); mount the host's /proc there"
+        )
+    return proc
+
+
+def why_blind(options: Options) -> str | None:
+    """Return why this process cannot see the whole host; None when it can."""
+    try:
+        namespace = (options.proc_root / "self/ns/pid").readlink()
+    except OSError:
+        return None
+    if os.fspath(namespace) == HOST_PID_NAMESPACE:
+        return None
+    return "not in the host's pid namespace: zombies of other pods cannot be seen (hostPID: true)"

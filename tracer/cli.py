@@ -1,0 +1,110 @@
+"""The command line: parses it, runs a command, turns errors into one line and a status."""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from tracer import __version__
+from tracer.errors import TracerError, UsageError
+
+COMMANDS = ("scan", "explain", "emulate", "doctor")
+"""Modules of tracer.commands, imported only when their command is used."""
+
+USAGE_STATUS = 2
+CANNOT_RUN_STATUS = 3
+INTERRUPTED_STATUS = 130
+
+_EXAMPLES = """\
+commands:
+  tracer              the node agent: one JSON object a line, until SIGTERM or Ctrl-C
+  tracer --follow     the same as a live view
+  tracer scan         one snapshot now
+  tracer explain PID  one zombie or parent: why, and what to do
+  tracer emulate      make real zombies on purpose
+  tracer doctor       can the agent see here?
+
+examples:
+  tracer --follow                      what is happening on this node, now
+  tracer --follow -n shop --min-age 5s only of one namespace, and only what stays
+  tracer scan -o wide --by zombie      every zombie with its pod and cause
+  tracer | jq 'select(.event == "zombie_detected") | .cause.code'
+
+Every option can also be given as TRACER_<NAME>, for example TRACER_MIN_AGE=30s.
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors become UsageError: one line, and the remedy."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (see `{self.prog} --help`)")
+
+
+def build_parser(prog: str, arguments: Sequence[str]) -> argparse.ArgumentParser:
+    """Return the parser; only the module of a command that is named is imported."""
+    from tracer.commands import agent  # noqa: PLC0415 - `tracer --version` needs none of it
+
+    parser = _Parser(
+        prog=prog,
+        description="Finds zombie processes as they happen, and says whose, why and what to do.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"tracer {__version__}")
+    agent.add_arguments(parser)
+    parser.set_defaults(run=agent.run)
+    subparsers = parser.add_subparsers(
+        metavar="COMMAND", dest="command", parser_class=_Parser, help=argparse.SUPPRESS
+    )
+    for name in COMMANDS:
+        if name in arguments:
+            importlib.import_module(f"tracer.commands.{name}").add_parser(subparsers)
+        else:
+            subparsers.add_parser(name)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None, *, prog: str = "tracer") -> int:
+    """Run `tracer`; return its exit status."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    try:
+        if arguments == ["--version"]:
+            print(f"tracer {__version__}")
+            return 0
+        status = _run(prog, arguments)
+        sys.stdout.flush()
+    except UsageError as error:
+        return _say(error, USAGE_STATUS)
+    except TracerError as error:
+        return _say(error, CANNOT_RUN_STATUS)
+    except KeyboardInterrupt:
+        return INTERRUPTED_STATUS
+    except BrokenPipeError:
+        # Whoever read us has enough. Python must not try to flush at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return status
+
+
+def _run(prog: str, arguments: Sequence[str]) -> int:
+    args = build_parser(prog, arguments).parse_args(arguments)
+    if args.command is not None and arguments[0] != args.command:
+        # argparse would forget them.
+        raise UsageError(f"options of a command go behind it: {prog} {args.command} …")
+    status: int = args.run(args)
+    return status
+
+
+def _say(error: TracerError, status: int) -> int:
+    text = " ".join(str(error).split())
+    print(f"tracer: error: {text}", file=sys.stderr)
+    return status
+
+
+def kubectl_main() -> int:
+    """Run as a kubectl plugin: `kubectl zombies …`."""
+    return main(prog="kubectl zombies")

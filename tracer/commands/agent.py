@@ -1,0 +1,192 @@
+"""`tracer`, the node agent, and `tracer --follow`, the same engine as a live view."""
+
+import argparse
+import logging
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import FrameType
+from typing import Protocol
+
+from tracer import __version__, assembly, options
+from tracer.clock import NS
+from tracer.durations import exact_duration
+from tracer.engine import Engine, Settings
+from tracer.errors import UsageError
+from tracer.events import Event, Sink
+from tracer.health import EngineStatus
+from tracer.memory import Memory
+from tracer.options import Options
+from tracer.procfs import ProcFs
+from tracer.records import Source
+from tracer.sinks.jsonlog import JsonLogSink
+from tracer.sinks.live import LiveSink
+from tracer.state import StateStore
+from tracer.table import Table
+from tracer.telling import Investigate, Teller
+
+AGENT_MIN_AGE = "10s"
+FOLLOW_MIN_AGE = "1s"
+
+
+class _Closable(Protocol):
+    def close(self) -> None: ...
+
+
+@dataclass(slots=True)
+class _Late:
+    """What the parts of an engine need of the engine, which is made last."""
+
+    engine: Engine | None = None
+
+    def emit(self, event: Event) -> None:
+        if self.engine is not None:
+            self.engine.emit_to_sinks(event)
+
+    def status(self) -> EngineStatus:
+        return EngineStatus() if self.engine is None else self.engine.status
+
+    def stop(self, reason: str) -> None:
+        if self.engine is not None:
+            self.engine.stop(reason)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the agent and of --follow."""
+    parser.add_argument(
+        "-f", "--follow", action="store_true", help="show zombies live, for a person"
+    )
+    parser.add_argument("-o", "--output", metavar="FORMAT", help="of --follow: text or json")
+    options.add_arguments(
+        parser, min_age=f"{AGENT_MIN_AGE}, with --follow {FOLLOW_MIN_AGE}", agent=True
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run until SIGTERM, SIGINT or a closed stdout."""
+    follow: bool = args.follow
+    if args.output not in (None, "json", "text"):
+        raise UsageError(f"--output {args.output!r}: it is text or json")
+    if args.output is not None and not follow:
+        raise UsageError("--output goes with --follow: the agent always writes JSON")
+    chosen = options.read(args, min_age=FOLLOW_MIN_AGE if follow else AGENT_MIN_AGE)
+    logging.basicConfig(level=chosen.log_level.upper(), format="tracer: %(levelname)s: %(message)s")
+    late = _Late()
+    proc = assembly.open_proc(chosen)
+    store = StateStore(chosen.state_dir, proc.boot_id() or "")
+    memory = Memory(store, proc, writes=not follow)
+    live = follow and args.output != "json"
+    sinks: list[Sink] = [_main_sink(chosen, memory, late, live=live)]
+    server = _serve(chosen, late, sinks)
+    try:
+        late.engine = engine = _engine(chosen, proc, memory, late, sinks)
+        with _signals(engine.stop):
+            engine.run()
+    finally:
+        if server is not None:
+            server.close()
+    return 0
+
+
+def _main_sink(chosen: Options, memory: Memory, late: _Late, *, live: bool) -> Sink:
+    def closed() -> None:
+        late.stop("stdout was closed")
+
+    if live:
+        shown = LiveSink(on_closed=closed)
+        shown.start()
+        return shown
+    log = JsonLogSink(
+        node_name=chosen.node_name,
+        version=__version__,
+        level="info" if chosen.log_level == "debug" else chosen.log_level,
+        written=memory.written,
+        on_closed=closed,
+    )
+    log.start()
+    return log
+
+
+def _serve(chosen: Options, late: _Late, sinks: list[Sink]) -> _Closable | None:
+    if chosen.metrics_address is None:
+        return None
+    from tracer.httpserve import MetricsServer, parse_address  # noqa: PLC0415 - only when asked
+    from tracer.sinks.metrics import MetricsSink  # noqa: PLC0415
+
+    metrics = MetricsSink(late.status)
+    sinks.append(metrics)
+    server = MetricsServer(parse_address(chosen.metrics_address), metrics.registry, late.status)
+    server.start()
+    return server
+
+
+def _engine(
+    chosen: Options, proc: ProcFs, memory: Memory, late: _Late, sinks: list[Sink]
+) -> Engine:
+    table = Table(chosen.min_age_ns)
+    who = assembly.identification(chosen, proc)
+    teller = Teller(
+        proc=proc,
+        attributor=who.attributor,
+        filters=chosen.filters,
+        emit=late.emit,
+        siblings=table.siblings,
+        hold_ns=NS // 4 if chosen.min_age_ns > NS else NS // 10,
+        command_lines=chosen.command_lines,
+    )
+
+    def investigator_for(source: Source) -> Investigate:
+        return assembly.investigate_with(proc, source)
+
+    if who.pods is not None:
+        who.pods.start()
+    return Engine(
+        Settings(
+            source=chosen.source,
+            node_name=chosen.node_name,
+            not_ready=assembly.why_blind(chosen),
+            facts=_facts(chosen, who.reason),
+        ),
+        makers=assembly.source_makers(chosen, proc),
+        table=table,
+        teller=teller,
+        investigator_for=investigator_for,
+        sinks=sinks,
+        memory=memory,
+        pods=who.pods,
+    )
+
+
+def _facts(chosen: Options, kubernetes: str) -> dict[str, object]:
+    return {
+        "settings": {
+            "min_age_seconds": chosen.min_age_ns / NS,
+            "min_age": exact_duration(chosen.min_age_ns),
+            "source": chosen.source,
+            "state_dir": None if chosen.state_dir is None else str(chosen.state_dir),
+            "pods_only": chosen.filters.pods_only,
+            "filtered": chosen.filters.any,
+            "pid": os.getpid(),
+        },
+        "kubernetes": {"access": kubernetes},
+    }
+
+
+class _signals:  # noqa: N801 - reads as a function in a with statement
+    """SIGTERM and SIGINT end the engine; what was before comes back afterwards."""
+
+    def __init__(self, stop: Callable[[str], None]) -> None:
+        self._stop = stop
+        self._before: dict[int, object] = {}
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        self._stop(signal.Signals(number).name)
+
+    def __enter__(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            self._before[number] = signal.signal(number, self._handle)
+
+    def __exit__(self, *_: object) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, before)  # type: ignore[arg-type]

@@ -1,0 +1,152 @@
+"""What an engine remembers from before its start, and leaves for the next one."""
+
+from threading import Lock
+from typing import Protocol
+
+from tracer.clock import NS, boot_ns
+from tracer.events import Event, EventName
+from tracer.procfs import ProcFs
+from tracer.records import Identity, Zombie
+from tracer.saved import SavedState, SavedStorm, SavedZombie, pack_members, unpack_members
+from tracer.state import StateStore
+from tracer.storm import Flood
+from tracer.table import Table
+
+SAVE_NS = 10 * NS
+SAVE_SHARE = 50
+"""Between saves passes at least so many times what the last one took."""
+
+
+class Recaller(Protocol):
+    """Whoever must know the zombies that an earlier agent told of."""
+
+    def recall(self, zombie: Zombie, now_boot_ns: int) -> None:
+        """Learn of one."""
+
+
+class Memory:
+    """The state folder, as the engine uses it.
+
+    Args:
+        store: the folder.
+        proc: to tell a storm's parent from one that took its pid since.
+        writes: the agent keeps state; --follow and scan only read it, and tell
+            what the agent has told already.
+    """
+
+    def __init__(self, store: StateStore, proc: ProcFs, *, writes: bool) -> None:
+        self._store = store
+        self._proc = proc
+        self._writes = writes
+        # The sink's thread notes what is written; the engine's saves the whole.
+        self._lock = Lock()
+        self._next_save_boot_ns = 0
+        self._floods: dict[tuple[int, int], Flood] = {}
+        self.dirty = False
+
+    def open(self) -> None:
+        """Become the one agent that writes to the folder.
+
+        Raises:
+            PermanentError: another agent works in it.
+        """
+        if self._writes:
+            self._store.lock()
+
+    def recall(self, table: Table, teller: Recaller, now_boot_ns: int) -> None:
+        """Fill an empty table with what the last agent of this boot knew."""
+        state = self._store.load()
+        for saved in state.zombies:
+            detected = saved.detected_boot_ns if self._writes else None
+            zombie = Zombie(saved.child, saved.first_seen_boot_ns, detected)
+            table.restore(zombie, saved.step_ns if self._writes else None)
+            if detected is not None:
+                teller.recall(zombie, now_boot_ns)
+        if self._writes:
+            for storm in state.storms:
+                table.restore_storm(_flood(storm, now_boot_ns), unpack_members(storm.members))
+
+    def written(self, event: Event) -> None:
+        """Note that a line is out. Called from the sink's thread."""
+        record = event.record
+        if not self._writes or record is None:
+            return
+        identity = record.zombie.child.identity
+        with self._lock:
+            match event.name:
+                case EventName.ZOMBIE_DETECTED:
+                    self._store.note_detected(record.zombie)
+                case EventName.ZOMBIE_AGED:
+                    self._store.note_step(identity, record.age_ns)
+                case EventName.ZOMBIE_REAPED:
+                    self._store.note_gone(identity)
+            self.dirty = True
+
+    def save_when_due(self, table: Table, now_boot_ns: int) -> None:
+        """Write everything anew from time to time."""
+        if now_boot_ns >= self._next_save_boot_ns or self._store.wants_save():
+            self.save(table, now_boot_ns)
+
+    def save(self, table: Table, now_boot_ns: int) -> None:
+        """Write everything anew."""
+        if not self._writes:
+            return
+        began = boot_ns()
+        state = SavedState(
+            zombies=tuple(
+                SavedZombie(
+                    zombie.child, zombie.first_seen_boot_ns, zombie.detected_boot_ns, step_ns
+                )
+                for zombie, step_ns in table.listed()
+            ),
+            storms=tuple(self._storms(table, now_boot_ns)),
+            saved_boot_ns=now_boot_ns,
+        )
+        with self._lock:
+            self._store.save(state)
+            self.dirty = False
+        took = boot_ns() - began
+        self._next_save_boot_ns = now_boot_ns + max(SAVE_NS, SAVE_SHARE * took)
+
+    def _storms(self, table: Table, now_boot_ns: int) -> list[SavedStorm]:
+        storms = table.storms(now_boot_ns)
+        if not storms:
+            return []
+        members = table.storm_members()
+        saved = []
+        for storm in storms:
+            stat = self._proc.stat(storm.parent_pid)
+            saved.append(
+                SavedStorm(
+                    parent=Identity(storm.parent_pid, 0 if stat is None else stat.start_ticks),
+                    began_boot_ns=storm.began_boot_ns,
+                    detected=storm.detected,
+                    reaped=storm.reaped,
+                    oldest_exit_boot_ns=(
+                        None
+                        if storm.oldest_age_ns is None
+                        else max(0, now_boot_ns - storm.oldest_age_ns)
+                    ),
+                    members=pack_members(members.get(storm.parent_pid, ())),
+                )
+            )
+        return saved
+
+    def close(self) -> None:
+        """Give the folder free for the next agent."""
+        with self._lock:
+            self._store.close()
+
+
+def _flood(saved: SavedStorm, now_boot_ns: int) -> Flood:
+    return Flood(
+        parent_pid=saved.parent.pid,
+        began_boot_ns=saved.began_boot_ns,
+        active=True,
+        detected=saved.detected,
+        reaped=saved.reaped,
+        oldest_boot_ns=saved.oldest_exit_boot_ns,
+        told_boot_ns=now_boot_ns,
+        told_detected=saved.detected,
+        told_reaped=saved.reaped,
+    )

@@ -1,0 +1,175 @@
+"""The options of the contract: on the command line, else in TRACER_<NAME>, else a default."""
+
+import argparse
+import os
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tracer.durations import parse_duration
+from tracer.errors import UsageError
+from tracer.filters import Filters, parse_selector
+
+SOURCES = ("auto", "core", "bcc", "proc")
+LEVELS = ("debug", "info", "warning", "error")
+STATE_DIR = "/run/zombie-tracer"
+MAP_ENTRIES = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a command was asked for.
+
+    Attributes:
+        source: auto, core, bcc or proc.
+        min_age_ns: a child counts once it has been dead and unreaped this long.
+        filters: which zombies are wanted.
+        kubeconfig: of --kubeconfig; None when not given.
+        kubernetes: whether to look for an API server at all.
+        state_dir: what survives a restart; None for nothing.
+        node_name: of this node.
+        metrics_address: HOST:PORT, None for off.
+        command_lines: whether command lines are logged.
+        proc_root: where proc is mounted.
+        log_level: of the agent's own log lines and messages.
+        map_entries: processes that the kernel keeps the history of.
+    """
+
+    source: str
+    min_age_ns: int
+    filters: Filters
+    kubeconfig: str | None
+    kubernetes: bool
+    state_dir: Path | None
+    node_name: str
+    metrics_address: str | None
+    command_lines: bool
+    proc_root: Path
+    log_level: str
+    map_entries: int
+
+
+def add_arguments(parser: argparse.ArgumentParser, *, min_age: str, agent: bool) -> None:
+    """Declare the options on a parser; agent adds those that only a running engine has."""
+    add = parser.add_argument
+    add("--source", metavar="SOURCE", help=f"{', '.join(SOURCES)} (default auto)")
+    add("--min-age", metavar="DURATION", help=f"dead for so long is a zombie (default {min_age})")
+    add("-n", "--namespace", metavar="NAME", action="append", help="only of this namespace")
+    add("--pod", metavar="NAME", action="append", help="only of this pod")
+    add("--container", metavar="NAME", action="append", help="only of this container")
+    add("-l", "--selector", metavar="LABELS", action="append", help="only of pods like these")
+    add("--pods-only", action="store_true", default=None, help="drop zombies outside pods")
+    add("--kubeconfig", metavar="PATH", help="how to reach the API server")
+    add("--no-kubernetes", action="store_true", default=None, help="ask no API server")
+    add("--state-dir", metavar="PATH", help=f"'none' for none (default {STATE_DIR})")
+    add("--node-name", metavar="NAME", help="default $NODE_NAME, else the host name")
+    add("--command-lines", action="store_true", default=None, help="log them; they hold secrets")
+    add("--proc-root", metavar="PATH", help="where proc is mounted (default /proc)")
+    add("--log-level", metavar="LEVEL", help=f"{', '.join(LEVELS)} (default info)")
+    add("--map-entries", metavar="N", help=f"processes kept in BPF (default {MAP_ENTRIES})")
+    if agent:
+        add("--metrics-address", metavar="HOST:PORT", help="serve /metrics, /healthz, /readyz")
+
+
+class _Reader:
+    """Looks an option up: the parsed arguments first, then the environment."""
+
+    def __init__(self, args: argparse.Namespace, environment: Mapping[str, str]) -> None:
+        self._args = args
+        self._environment = environment
+
+    def text(self, name: str) -> str | None:
+        given = getattr(self._args, name, None)
+        if given is None:
+            given = self._environment.get(_variable(name)) or None
+        return given
+
+    def texts(self, name: str) -> Sequence[str]:
+        given: Sequence[str] | None = getattr(self._args, name, None)
+        if given is None:
+            given = [part for part in (self.text(name) or "").split(",") if part]
+        return given
+
+    def flag(self, name: str) -> bool:
+        given: bool | None = getattr(self._args, name, None)
+        if given is not None:
+            return given
+        value = self._environment.get(_variable(name), "").lower()
+        if value in ("", "0", "false", "no", "off"):
+            return False
+        if value in ("1", "true", "yes", "on"):
+            return True
+        raise UsageError(f"{_variable(name)}={value!r} is neither true nor false")
+
+    def one_of(self, name: str, choices: Sequence[str], default: str) -> str:
+        value = self.text(name) or default
+        if value not in choices:
+            raise UsageError(f"{_option(name)} {value!r}: it is one of {', '.join(choices)}")
+        return value
+
+    def duration_ns(self, name: str, default: str) -> int:
+        return parse_duration(self.text(name) or default, name=_option(name))
+
+    def number(self, name: str, default: int, low: int, high: int) -> int:
+        value = self.text(name)
+        if value is None:
+            return default
+        if not (value.isascii() and value.isdigit() and low <= int(value) <= high):
+            raise UsageError(f"{_option(name)} {value!r}: it is a number from {low} to {high}")
+        return int(value)
+
+
+def _variable(name: str) -> str:
+    return f"TRACER_{name.upper()}"
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def read(
+    args: argparse.Namespace,
+    *,
+    min_age: str,
+    environment: Mapping[str, str] = os.environ,
+    host_name: Callable[[], str] = socket.gethostname,
+) -> Options:
+    """Return the options that a command was given.
+
+    Raises:
+        UsageError: one of them makes no sense; says its value and what would.
+    """
+    reader = _Reader(args, environment)
+    state_dir = reader.text("state_dir") or STATE_DIR
+    selector = [
+        requirement
+        for text in ([*(getattr(args, "selector", None) or ())] or _whole(reader, "selector"))
+        for requirement in parse_selector(text)
+    ]
+    return Options(
+        source=reader.one_of("source", SOURCES, "auto"),
+        min_age_ns=reader.duration_ns("min_age", min_age),
+        filters=Filters(
+            namespaces=frozenset(reader.texts("namespace")),
+            pods=frozenset(reader.texts("pod")),
+            containers=frozenset(reader.texts("container")),
+            selector=tuple(selector),
+            pods_only=reader.flag("pods_only"),
+        ),
+        kubeconfig=reader.text("kubeconfig"),
+        kubernetes=not reader.flag("no_kubernetes"),
+        state_dir=None if state_dir == "none" else Path(state_dir),
+        node_name=reader.text("node_name") or environment.get("NODE_NAME") or host_name(),
+        metrics_address=reader.text("metrics_address"),
+        command_lines=reader.flag("command_lines"),
+        proc_root=Path(reader.text("proc_root") or "/proc"),
+        log_level=reader.one_of("log_level", LEVELS, "info"),
+        map_entries=reader.number("map_entries", MAP_ENTRIES, 16, 1 << 22),
+    )
+
+
+def _whole(reader: _Reader, name: str) -> list[str]:
+    """A selector from the environment has commas of its own."""
+    text = reader.text(name)
+    return [text] if text else []
