@@ -146,6 +146,16 @@ def test_the_smaller_limit_counts():
     assert judge.limits(None, None, 100).status is Status.SKIPPED
 
 
+def test_a_limit_of_locked_memory_matters_only_where_it_stands_in_the_way():
+    def status(limit, *, may_raise=False, core_works=False):
+        return judge.memlock(limit, may_raise=may_raise, core_works=core_works).status
+
+    assert status(65536) is Status.WARNING
+    assert status(65536, may_raise=True) is Status.OK
+    assert status(65536, core_works=True) is Status.OK
+    assert status(None) is Status.OK
+
+
 def test_a_time_namespace_would_make_ages_wrong():
     assert judge.clock("time:[4026532000]", 1.8e9).matters
     assert judge.clock(judge.INITIAL_TIME_NAMESPACE, 1.8e9).status is Status.OK

@@ -35,6 +35,8 @@ SYS_PTRACE = Capability(
     "of other users' processes neither the parent's executable nor, without the core source,"
     " the exit code can be read",
 )
+SYS_RESOURCE = Capability("CAP_SYS_RESOURCE", 24, "RLIMIT_MEMLOCK cannot be raised")
+"""Not needed from Linux 5.11 on."""
 NEEDED = (BPF, PERFMON, SYS_PTRACE)
 
 _REMEDY = "run as root, or add {} (securityContext.capabilities.add in a pod, without CAP_)"

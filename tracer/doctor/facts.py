@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import resource
 import time
 from pathlib import Path
 
@@ -110,6 +111,17 @@ def bcc(*, core_works: bool) -> Check:
     except (ImportError, OSError) as error:
         return judge.bcc(None, str(error), core_works=core_works)
     return judge.bcc(getattr(module, "__version__", "unknown"), None, core_works=core_works)
+
+
+def memlock(*, core_works: bool) -> Check:
+    """Look at the limit of locked memory and at the right to raise it."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    effective = capabilities.parse_effective(Path("/proc/self/status").read_bytes()) or 0
+    return judge.memlock(
+        None if limit == resource.RLIM_INFINITY else limit,
+        may_raise=capabilities.has(effective, capabilities.SYS_RESOURCE),
+        core_works=core_works,
+    )
 
 
 def limits(procfs: ProcFs) -> Check:

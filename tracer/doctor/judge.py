@@ -146,7 +146,7 @@ def inspection(looked_at: int, refused: int) -> Check:
     if refused < looked_at:
         said = "exit codes and executables can be read"
         # A security module may protect single processes, the machine's init above all.
-        return Check("inspection", Status.OK, f"{said} of {looked_at - refused}/{looked_at} tried")
+        return Check("inspection", Status.OK, f"{said} ({looked_at - refused} of {looked_at} tried)")
     return Check(
         "inspection",
         Status.WARNING,
@@ -218,6 +218,25 @@ def bcc(version: str | None, error: str | None, *, core_works: bool) -> Check:
         return Check("bcc", Status.SKIPPED, said)
     return Check(
         "bcc", Status.WARNING, said, "install it (Debian and Ubuntu: apt-get install python3-bpfcc)"
+    )
+
+
+def memlock(limit_bytes: int | None, *, may_raise: bool, core_works: bool) -> Check:
+    """Judge the limit that Linux before 5.11 sets to the memory of BPF (d5299b67dd59).
+
+    Args:
+        limit_bytes: RLIMIT_MEMLOCK; None for no limit.
+        may_raise: we have CAP_SYS_RESOURCE, with which libbpf raises it.
+        core_works: it was enough, or the kernel does not ask.
+    """
+    said = "no limit" if limit_bytes is None else f"RLIMIT_MEMLOCK is {limit_bytes} bytes"
+    if core_works or limit_bytes is None or may_raise:
+        return Check("memlock", Status.OK, said)
+    return Check(
+        "memlock",
+        Status.WARNING,
+        f"{said} and may not be raised: Linux before 5.11 refuses BPF for that",
+        "there, add CAP_SYS_RESOURCE or lift the limit (LimitMEMLOCK=infinity of the runtime)",
     )
 
 
