@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 
 import pytest
 
@@ -19,15 +20,17 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory):
-    """The package where any user can read it: a checkout may be in a closed folder."""
+def program():
+    """The package where any user can read it: a checkout may be in a closed folder.
+
+    pytest's own temporary folders are closed too, and closed again by each further pytest.
+    """
     import tracer
 
-    folder = tmp_path_factory.mktemp("doctor")
-    for parent in (folder, *folder.parents[:2]):
-        parent.chmod(parent.stat().st_mode | 0o055)
-    shutil.copytree(os.path.dirname(tracer.__file__), folder / "tracer")
-    return str(folder)
+    with tempfile.TemporaryDirectory(prefix="doctor-") as folder:
+        os.chmod(folder, 0o755)
+        shutil.copytree(os.path.dirname(tracer.__file__), f"{folder}/tracer")
+        yield folder
 
 
 def with_only(*capabilities):

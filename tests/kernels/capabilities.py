@@ -80,7 +80,9 @@ def become(uid, names):
             raise OSError(ctypes.get_errno(), f"prctl{arguments}")
 
     if MEMLOCK in names:
-        resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        resource.setrlimit(
+            resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+        )
     names = [name for name in names if name != MEMLOCK]
     mask = sum(1 << BITS[name] for name in names)
     prctl(8, 1)  # PR_SET_KEEPCAPS
@@ -206,7 +208,10 @@ def main():
             facts = one_run(source, names)
             held = ", ".join(names) or "none"
             if "error" in facts:
-                print(f"| {source} | {held} | cannot start: {facts['error'].partition(';')[0][:160]} |", flush=True)
+                print(
+                    f"| {source} | {held} | cannot start: {facts['error'].partition(';')[0][:160]} |",
+                    flush=True,
+                )
                 continue
             cells = ["✔" if facts[name] else "-" for name in FACTS]
             if facts["wrong_code"]:

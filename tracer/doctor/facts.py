@@ -10,8 +10,8 @@ from tracer.doctor import capabilities, judge
 from tracer.doctor.check import Check
 from tracer.errors import PermanentError
 from tracer.procfs import ProcFs
+from tracer.sources.tracefs import mounted, with_tracefs
 
-_TRACEFS = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
 _BTF = Path("/sys/kernel/btf/vmlinux")
 _LOCKDOWN = Path("/sys/kernel/security/lockdown")
 _CGROUPS_LOOKED_AT = 5_000
@@ -94,14 +94,15 @@ def cgroups(procfs: ProcFs, *, core_works: bool) -> Check:
 
 
 def tracefs(*, core_works: bool) -> Check:
-    """Try to read the format of a tracepoint."""
-    for root in _TRACEFS:
-        try:
-            (root / "events/sched/sched_process_exit/format").read_bytes()
-        except OSError:
-            continue
-        return judge.tracefs(str(root), core_works=core_works)
-    return judge.tracefs(None, core_works=core_works)
+    """Try to read the scheduler's tracepoints, as the bcc source would: with a mount of its own."""
+    found = mounted()
+    if found is not None:
+        return judge.tracefs(f"readable at {found}", core_works=core_works)
+    try:
+        with_tracefs(str)
+    except (PermanentError, OSError):
+        return judge.tracefs(None, core_works=core_works)
+    return judge.tracefs("not mounted; the bcc source mounts one for itself", core_works=core_works)
 
 
 def bcc(*, core_works: bool) -> Check:

@@ -146,7 +146,9 @@ def inspection(looked_at: int, refused: int) -> Check:
     if refused < looked_at:
         said = "exit codes and executables can be read"
         # A security module may protect single processes, the machine's init above all.
-        return Check("inspection", Status.OK, f"{said} ({looked_at - refused} of {looked_at} tried)")
+        return Check(
+            "inspection", Status.OK, f"{said} ({looked_at - refused} of {looked_at} tried)"
+        )
     return Check(
         "inspection",
         Status.WARNING,
@@ -194,10 +196,10 @@ def cgroups(version: str | None, drivers: Iterable[str], *, core_works: bool) ->
     )
 
 
-def tracefs(readable: str | None, *, core_works: bool) -> Check:
-    """Judge whether bcc can read the formats of tracepoints; `readable` is where it can."""
-    if readable:
-        return Check("tracefs", Status.OK, f"readable at {readable}")
+def tracefs(found: str | None, *, core_works: bool) -> Check:
+    """Judge whether bcc can read the formats of tracepoints; `found` says how it can."""
+    if found:
+        return Check("tracefs", Status.OK, found)
     said = "not mounted or not readable at /sys/kernel/tracing; only the bcc source needs it"
     if core_works:
         return Check("tracefs", Status.SKIPPED, said)
@@ -205,7 +207,7 @@ def tracefs(readable: str | None, *, core_works: bool) -> Check:
         "tracefs",
         Status.WARNING,
         said,
-        "mount -t tracefs tracefs /sys/kernel/tracing (in a pod: mount the host's), as root",
+        "mount the host's tracefs there and run as root or with CAP_DAC_READ_SEARCH",
     )
 
 

@@ -1,11 +1,13 @@
 """A report as text and as JSON, from the same fields."""
 
 import json
+import textwrap
 from dataclasses import asdict
 
 from tracer.doctor.check import Report, Status
 from tracer.render.text import harmless
 
+_COLUMNS = 100
 _LABELS = {
     Status.OK: "ok",
     Status.WARNING: "WARNING",
@@ -20,16 +22,24 @@ def as_json(report: Report) -> str:
 
 
 def as_text(report: Report) -> str:
-    """Return a line a check, with the remedy below those that have one."""
+    """Return each check with its remedy, in lines that a terminal need not break."""
     width = max(len(check.name) for check in report.checks)
-    lines = []
+    lines: list[str] = []
     for check in report.checks:
-        lines.append(f"{_LABELS[check.status]:<8} {check.name:<{width}}  {harmless(check.result)}")
+        lines += _lines(f"{_LABELS[check.status]:<8} {check.name:<{width}}  ", check.result)
         if check.remedy and check.status is not Status.OK:
-            lines.append(f"{'':8} {'':{width}}  → {harmless(check.remedy)}")
-    name = report.source.name or "none"
-    lines.append("")
-    lines.append(f"--source auto takes: {name}")
+            lines += _lines(f"{'':8} {'':{width}}  → ", check.remedy)
     verdict = "FAILED: see above what to do" if report.failed else "the agent can see here"
-    lines.append(verdict)
+    lines += ["", f"--source auto takes: {report.source.name or 'none'}", verdict]
     return "\n".join(lines)
+
+
+def _lines(head: str, text: str) -> list[str]:
+    """Break a text behind a head; the head's width is kept free below it."""
+    return textwrap.wrap(
+        harmless(text),
+        _COLUMNS,
+        initial_indent=head,
+        subsequent_indent=" " * len(head),
+        break_on_hyphens=False,
+    )

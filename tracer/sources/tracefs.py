@@ -22,7 +22,9 @@ Result = TypeVar("Result")
 
 def mounted() -> Path | None:
     """Return where tracefs can be read, None when it cannot."""
-    return next((place for place in _PLACES if os.access(place / "events/sched", os.R_OK)), None)
+    # access(2) asks for the real user and without capabilities, unless told otherwise.
+    readable = (os.access(place / "events/sched", os.R_OK, effective_ids=True) for place in _PLACES)
+    return next((place for place, can in zip(_PLACES, readable, strict=True) if can), None)
 
 
 def with_tracefs(call: Callable[[Path], Result]) -> Result:
