@@ -101,6 +101,7 @@ class Engine:
         self._next_summary_boot_ns = self._started_boot_ns + SUMMARY_NS
         self._next_status_boot_ns = 0
         self._snapshot_ns: int | None = None
+        self._compared_boot_ns = 0
         self._losses = Losses()
         self._loss_told_boot_ns = -_LOSS_TOLD_NS
         self._summarised = Totals(0, 0, 0)
@@ -129,6 +130,7 @@ class Engine:
             while self._stop_reason is None:
                 self._round()
                 self._rest()
+            self._teller.release(boot_ns(), everything=True)
             self._memory.save(self._table, boot_ns())
             self._emit(EventName.AGENT_STOPPED, self._stopped_fields())
         finally:
@@ -169,9 +171,9 @@ class Engine:
         self._take(self._table.apply(source.poll(now), now), now)
         losses = source.losses()
         lost = losses.total - self._losses.total
-        if lost or now >= self._next_snapshot_boot_ns:
-            if now < self._next_snapshot_boot_ns - SNAPSHOT_NS + self._snapshot_pause_ns():
-                return  # losing all the time must not mean comparing all the time
+        # Losing all the time must not mean comparing all the time.
+        may = now >= self._compared_boot_ns + self._snapshot_pause_ns()
+        if now >= self._next_snapshot_boot_ns or (lost and may):
             self._losses = losses
             self._reconcile(now)
             if lost:
@@ -184,7 +186,7 @@ class Engine:
         source = self._running()
         transitions = self._table.reconcile(source.snapshot(), now)
         done = boot_ns()
-        self._snapshot_ns = done - now
+        self._snapshot_ns, self._compared_boot_ns = done - now, done
         self._next_snapshot_boot_ns = done + max(SNAPSHOT_NS, self._snapshot_pause_ns())
         # What was reaped while the snapshot was read is in the queue.
         late = self._table.apply(source.poll(done), done)

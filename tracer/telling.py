@@ -123,11 +123,12 @@ class Teller:
                 case StormChanged(storm):
                     self._storm(storm, now_boot_ns)
 
-    def release(self, now_boot_ns: int) -> None:
+    def release(self, now_boot_ns: int, *, everything: bool = False) -> None:
         """Tell the detections whose pod is known now, or has been waited for long enough."""
         for identity, held in list(self._held.items()):
             attribution = self._attribute(held.zombie)
-            if now_boot_ns >= held.until_boot_ns or not self._attributor.awaiting_pod(attribution):
+            waited = everything or now_boot_ns >= held.until_boot_ns
+            if waited or not self._attributor.awaiting_pod(attribution):
                 del self._held[identity]
                 self._tell_detected(held.zombie, attribution, now_boot_ns)
 
