@@ -17,7 +17,7 @@ TEST_PACKAGES := runc tini dumb-init util-linux
 # Commands that pip runs must not write outside the checkout's environment.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup run demo test lint format bench bpf clean
+.PHONY: help setup run demo test lint format bench image test-image test-kernels bpf clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 18
@@ -44,6 +44,18 @@ format: $(VENV)/.ready ## rewrite the code in the house's format
 
 bench: setup ## measure what it costs here, beside what a user would run instead
 	$(BIN)/python bench/run.py
+
+image: setup ## build the container image with buildah
+	@deploy/install-packages buildah runc debootstrap
+	deploy/build-image
+
+test-image: image ## run the image with exactly the manifest's rights
+	tests/container/run
+
+test-kernels: setup ## run the conformance suite on Debian's kernels, 5.10 to the newest, in QEMU
+	@deploy/install-packages qemu-system-x86 cpio busybox-static
+	tests/kernels/run -- python3 -m tests.conformance --source core
+	tests/kernels/run --source bcc -- python3 -m tests.conformance --source bcc
 
 bpf: $(OBJECT) ## build the BPF object
 

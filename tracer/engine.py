@@ -145,7 +145,7 @@ class Engine:
         self._losses = Losses()
         self._teller.investigate = self._investigator_for(source)
         self._next_snapshot_boot_ns = boot_ns()
-        _log.info("source %s: %s", source.name, self._reason)
+        _log.debug("source %s: %s", source.name, self._reason)
 
     def _round(self) -> None:
         """Look once at everything that is due."""
