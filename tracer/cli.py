@@ -4,7 +4,7 @@ import argparse
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from tracer import __version__
@@ -43,12 +43,12 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(f"{message} (see `{self.prog} --help`)")
 
 
-def build_parser(prog: str, arguments: Sequence[str]) -> argparse.ArgumentParser:
+def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     """Return the parser; only the module of a command that is named is imported."""
     from tracer.commands import agent  # noqa: PLC0415 - `tracer --version` needs none of it
 
     parser = _Parser(
-        prog=prog,
+        prog="tracer",
         description="Finds zombie processes as they happen, and says whose, why and what to do.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -68,14 +68,26 @@ def build_parser(prog: str, arguments: Sequence[str]) -> argparse.ArgumentParser
     return parser
 
 
-def main(argv: Sequence[str] | None = None, *, prog: str = "tracer") -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run `tracer`; return its exit status."""
     arguments = sys.argv[1:] if argv is None else list(argv)
+    if arguments == ["--version"]:
+        print(f"tracer {__version__}")
+        return 0
+    return _guarded(lambda: _run(arguments))
+
+
+def kubectl_main() -> int:
+    """Run as a kubectl plugin: `kubectl zombies …`."""
+    from tracer.kubectl import run  # noqa: PLC0415 - nothing else needs it
+
+    return _guarded(lambda: run(sys.argv[1:]))
+
+
+def _guarded(command: Callable[[], int]) -> int:
+    """Run a command; an error becomes one line and a status."""
     try:
-        if arguments == ["--version"]:
-            print(f"tracer {__version__}")
-            return 0
-        status = _run(prog, arguments)
+        status = command()
         sys.stdout.flush()
     except UsageError as error:
         return _say(error, USAGE_STATUS)
@@ -90,11 +102,11 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "tracer") -> int:
     return status
 
 
-def _run(prog: str, arguments: Sequence[str]) -> int:
-    args = build_parser(prog, arguments).parse_args(arguments)
+def _run(arguments: Sequence[str]) -> int:
+    args = build_parser(arguments).parse_args(arguments)
     if args.command is not None and arguments[0] != args.command:
         # argparse would forget them.
-        raise UsageError(f"options of a command go behind it: {prog} {args.command} …")
+        raise UsageError(f"options of a command go behind it: tracer {args.command} …")
     status: int = args.run(args)
     return status
 
@@ -103,8 +115,3 @@ def _say(error: TracerError, status: int) -> int:
     text = " ".join(str(error).split())
     print(f"tracer: error: {text}", file=sys.stderr)
     return status
-
-
-def kubectl_main() -> int:
-    """Run as a kubectl plugin: `kubectl zombies …`."""
-    return main(prog="kubectl zombies")
