@@ -129,7 +129,9 @@ class BccSource:
         """Ask /proc whether the process that lost a thread long ago is dead; report it then."""
         stat = self._procfs.stat(pid)
         if stat is not None and stat.is_zombie:
-            self._adopt(program, stat)
+            watched = self._watch(program, stat)
+            if watched is not None:
+                self._found.append(self._unpack(watched))
             return
         # A living process that lost a thread, or a free hook that was skipped. Forget first
         # and look again: one that died in between would otherwise be forgotten for good.
@@ -140,8 +142,8 @@ class BccSource:
         elif again.is_zombie:
             program.deaths.put(pid, boot_ns() - self._offset_ns)
 
-    def _adopt(self, program: Program, stat: Stat) -> None:
-        """Report a zombie, and have the free hook tell when it goes."""
+    def _watch(self, program: Program, stat: Stat) -> Stat | None:
+        """Have the free hook tell when a zombie goes; None when it went already."""
         exit_ns = self._exit_ns(program, stat)
         if not program.reported.put(stat.pid, exit_ns or 0, stat.start_ticks):
             self._unreportable += 1
@@ -150,8 +152,8 @@ class BccSource:
         again = self._procfs.stat(stat.pid)
         if again is None or not again.is_zombie or again.start_ticks != stat.start_ticks:
             program.reported.delete(stat.pid)
-            return
-        self._found.append(self._unpack(again))
+            return None
+        return again
 
     def _exit_ns(self, program: Program, stat: Stat) -> int | None:
         """Return when the program saw a zombie die, on its own clock; None when it did not."""
@@ -198,7 +200,7 @@ class BccSource:
         self._found.append(Gone(Identity(pid, known[1]), boot_ns()))
 
     def snapshot(self) -> Snapshot:
-        """Read every zombie's stat in /proc; what is new is told by the next poll() too.
+        """Read every zombie's stat in /proc. What is new by it, poll() does not tell again.
 
         Raises:
             PermanentError: the program does not see deaths any more.
@@ -210,7 +212,7 @@ class BccSource:
         fresh = [stat for stat in stats if known.pop(stat.pid, None) != stat.start_ticks]
         self._check_delivery(program, fresh)
         for stat in fresh:
-            self._adopt(program, stat)
+            self._watch(program, stat)
         for pid in known:
             self._drop_if_gone(program, pid)
         died = {

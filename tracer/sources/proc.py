@@ -46,7 +46,6 @@ class ProcSource:
         self._procfs = procfs
         self._pause_ns = min(max(min_age_ns // 10, _SHORTEST_PAUSE_NS), _LONGEST_CHOSEN_PAUSE_NS)
         self._known: dict[int, int] = {}  # pid → start_ticks, oldest check first
-        self._found: list[Observation] = []
         self._next_boot_ns = 0
         self._stalled = 0
 
@@ -78,25 +77,24 @@ class ProcSource:
         Raises:
             PermanentError: the proc root is gone.
         """
-        if now_boot_ns >= self._next_boot_ns:
-            self._scan(_RECHECKED)
-        found, self._found = self._found, []
-        return found
+        if now_boot_ns < self._next_boot_ns:
+            return []
+        return self._scan(_RECHECKED)[1]
 
     def snapshot(self) -> Snapshot:
-        """Read every zombie's stat; what is new among them is told by the next poll() too."""
+        """Read every zombie's stat. What is new or gone by it, poll() does not tell again."""
         taken_boot_ns = boot_ns()
-        stats = self._scan(len(self._known))
+        stats, _ = self._scan(len(self._known))
         return StatSnapshot(taken_boot_ns, stats, self._unpack)
 
     def _unpack(self, stat: Stat) -> Child:
         return child_of(self._procfs, stat)
 
-    def _scan(self, rechecked: int) -> list[Stat]:
-        """Look at all processes but known zombies, and at so many of those; queue what changed.
+    def _scan(self, rechecked: int) -> tuple[list[Stat], list[Observation]]:
+        """Look at all processes but known zombies, and at so many of those.
 
         Returns:
-            the zombies among those looked at.
+            the zombies among those looked at, and what changed.
         """
         began_ns = time.thread_time_ns()
         known = self._known
@@ -112,14 +110,14 @@ class ProcSource:
             else:
                 known[pid] = known.pop(pid)  # to the end of the queue
         now = boot_ns()
-        self._found.extend(Gone(Identity(pid, known.pop(pid)), now) for pid in gone)
+        changes: list[Observation] = [Gone(Identity(pid, known.pop(pid)), now) for pid in gone]
         for stat in zombies.values():
             if stat.pid not in known:
                 known[stat.pid] = stat.start_ticks
-                self._found.append(self._unpack(stat))
+                changes.append(self._unpack(stat))
         used_ns = time.thread_time_ns() - began_ns
         self._next_boot_ns = now + max(self._pause_ns, int(used_ns / _SHARE_OF_A_CORE))
-        return list(zombies.values())
+        return list(zombies.values()), changes
 
     def losses(self) -> Losses:
         """Return the number of stat lines that could not be parsed."""
@@ -140,5 +138,4 @@ class ProcSource:
     def close(self) -> None:
         """Forget everything."""
         self._known.clear()
-        self._found = []
         self._procfs.close()

@@ -1,0 +1,69 @@
+"""What each source knows of a zombie. The only place that says so; docs/sources.md shows it."""
+
+SOURCES = ("core", "bcc", "proc")
+
+YES = "yes"
+NO = "no"
+SNAPSHOT = "snapshot"
+"""Right once a snapshot was taken; before that right or unknown."""
+
+KNOWN = {
+    "identity": (YES, YES, YES),
+    "parent_pid": (YES, YES, YES),
+    "exit_status": (YES, YES, YES),
+    "vpid": (YES, YES, YES),
+    "pid_namespace": (YES, YES, YES),
+    "uid": (YES, YES, YES),
+    "comm": (YES, YES, YES),
+    "tracer_pid": (SNAPSHOT, YES, YES),
+    "exit_boot_ns": (YES, YES, NO),
+    "forker": (YES, YES, NO),
+    "exit_parent_pid": (YES, NO, NO),
+    "origin": (YES, NO, NO),
+    "waits": (YES, YES, NO),
+    "exits": (YES, YES, NO),
+}
+"""Of a child that died while the source watched: fact → by source, in the order of SOURCES."""
+
+KNOWN_OF_OLDER = {
+    **KNOWN,
+    "exit_boot_ns": (NO, NO, NO),
+    "forker": (NO, NO, NO),
+    "exit_parent_pid": (NO, NO, NO),
+    "origin": (NO, NO, NO),
+}
+"""The same of a child that was dead before the source started."""
+
+WORDS = {
+    "identity": "pid and start time",
+    "parent_pid": "parent now",
+    "exit_status": "exit code or signal",
+    "vpid": "pid in its own namespace",
+    "pid_namespace": "pid namespace",
+    "uid": "user",
+    "comm": "name",
+    "tracer_pid": "who traces it",
+    "exit_boot_ns": "when it died",
+    "forker": "who forked it",
+    "exit_parent_pid": "parent when it died",
+    "origin": "born in its pid namespace, or entered from outside",
+    "waits": "how its parent waits",
+    "exits": "number of deaths",
+}
+
+
+def known(source, fact, *, older=False):
+    """Return YES, NO or SNAPSHOT."""
+    return (KNOWN_OF_OLDER if older else KNOWN)[fact][SOURCES.index(source)]
+
+
+def table():
+    """Return the table as lines of Markdown."""
+    signs = {YES: "✔", NO: "no", SNAPSHOT: "from the next snapshot on"}
+    lines = ["| fact | " + " | ".join(SOURCES) + " |", "|---|" + "---|" * len(SOURCES)]
+    for fact, words in WORDS.items():
+        cells = [signs[value] for value in KNOWN[fact]]
+        if KNOWN_OF_OLDER[fact] != KNOWN[fact]:
+            cells = [f"{cell} ¹" if cell == "✔" else cell for cell in cells]
+        lines.append(f"| {words} | " + " | ".join(cells) + " |")
+    return lines
