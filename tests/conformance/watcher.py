@@ -39,13 +39,14 @@ class Watcher:
         self.snapshot(())
 
     def step(self):
-        """Poll the source if it is due."""
+        """Poll and tick when one of the two is due, as the engine does."""
         now = boot_ns()
         fd = self.source.fileno()
         readable = fd is not None and select.select([fd], [], [], 0)[0]
-        if readable or now >= self.source.next_poll_boot_ns(now):
+        dues = [self.source.next_poll_boot_ns(now), self.table.next_due_boot_ns()]
+        if readable or any(due is not None and due <= now for due in dues):
             self._take(self.table.apply(self.source.poll(now), now))
-        self._take(self.table.tick(boot_ns()))
+            self._take(self.table.tick(now))
 
     def snapshot(self, wanted):
         """Reconcile with a snapshot; return parent and child of those identities that are in it."""

@@ -34,7 +34,7 @@ _SHARE_OF_A_CORE = 0.05
 _SHORTEST_PAUSE_NS = NS // 20
 _LONGEST_CHOSEN_PAUSE_NS = NS // 4
 _GONE_AT_ONCE = 20_000
-_RECHECKED = 64
+_RECHECKED = 16
 """Known zombies read again in each poll: the kernel may skip a free hook (zombie_bcc.c)."""
 
 
@@ -62,7 +62,6 @@ class BccSource:
         self._next_boot_ns = 0
         self._cursor: int | None = None
         self._unreportable = 0
-        self._exits = 0
 
     def start(self) -> None:
         """Compile and attach the program.
@@ -102,19 +101,23 @@ class BccSource:
             PermanentError: the program can no longer be read.
         """
         program = self._running()
-        if now_boot_ns < self._next_boot_ns:
-            return self._take()
+        if now_boot_ns >= self._next_boot_ns:
+            self._look(program, now_boot_ns)
+        for gone_ns, exit_ns, start_ticks, pid, _ in program.gone.take(_GONE_AT_ONCE):
+            if not self._still_there(program, pid, start_ticks, exit_ns):
+                self._found.append(Gone(Identity(pid, start_ticks), gone_ns + self._offset_ns))
+        return self._take()
+
+    def _look(self, program: Program, now_boot_ns: int) -> None:
+        """Find who reached the minimum age; the pause until the next time bounds the cost."""
         began_ns = time.thread_time_ns()
         latest = now_boot_ns - self._min_age_ns - self._offset_ns
         aged = [pid for pid, exit_ns in program.deaths.items() if exit_ns <= latest]
         for pid in aged:
             self._examine(program, pid)
-        for gone_ns, start_ticks, pid, _ in program.gone.take(_GONE_AT_ONCE):
-            self._went(program, Identity(pid, start_ticks), gone_ns + self._offset_ns)
         self._recheck(program)
         used_ns = time.thread_time_ns() - began_ns
         self._next_boot_ns = boot_ns() + max(self._pause_ns, int(used_ns / _SHARE_OF_A_CORE))
-        return self._take()
 
     def _take(self) -> list[Observation]:
         found, self._found = self._found, []
@@ -175,13 +178,13 @@ class BccSource:
             forker=self.forker(Identity(stat.pid, stat.start_ticks)),
         )
 
-    def _went(self, program: Program, identity: Identity, gone_boot_ns: int) -> None:
-        """Report a reaped child, unless the free hook that told it was an earlier process's."""
-        stat = self._procfs.stat(identity.pid)
-        if stat is not None and stat.is_zombie and stat.start_ticks == identity.start_ticks:
-            program.reported.put(identity.pid, 0, identity.start_ticks)
-        else:
-            self._found.append(Gone(identity, gone_boot_ns))
+    def _still_there(self, program: Program, pid: int, start_ticks: int, exit_ns: int) -> bool:
+        """Whether the free hook that told a zombie to be gone was an earlier process's."""
+        stat = self._procfs.stat(pid)
+        if stat is None or not stat.is_zombie or stat.start_ticks != start_ticks:
+            return False
+        program.reported.put(pid, exit_ns, start_ticks)
+        return True
 
     def _recheck(self, program: Program) -> None:
         """Look at a few known zombies in turn, for those whose free hook was skipped."""
@@ -202,17 +205,21 @@ class BccSource:
     def snapshot(self) -> Snapshot:
         """Read every zombie's stat in /proc. What is new by it, poll() does not tell again.
 
+        Those whose death was seen and who are younger than the minimum age are left to poll():
+        most of them will be reaped in time.
+
         Raises:
-            PermanentError: the program does not see deaths any more.
+            PermanentError: the program can no longer be read.
         """
         program = self._running()
         taken_boot_ns = boot_ns()
-        stats = list(zombie_stats(self._procfs, self._procfs.pids()))
+        latest = taken_boot_ns - self._min_age_ns - self._offset_ns
+        young = {pid for pid, exit_ns in program.deaths.items() if exit_ns > latest}
+        stats = list(zombie_stats(self._procfs, set(self._procfs.pids()) - young))
         known = {pid: start_ticks for pid, _, start_ticks in program.reported.items()}
-        fresh = [stat for stat in stats if known.pop(stat.pid, None) != stat.start_ticks]
-        self._check_delivery(program, fresh)
-        for stat in fresh:
-            self._watch(program, stat)
+        for stat in stats:
+            if known.pop(stat.pid, None) != stat.start_ticks:
+                self._watch(program, stat)
         for pid in known:
             self._drop_if_gone(program, pid)
         died = {
@@ -221,20 +228,6 @@ class BccSource:
             if exit_ns
         }
         return StatSnapshot(taken_boot_ns, stats, self._unpack, died)
-
-    def _check_delivery(self, program: Program, fresh: list[Stat]) -> None:
-        """Raise when a process was born and died before our eyes, and no death was counted."""
-        exits = program.counters.sum(bccload.EXITS)
-        if exits != self._exits:
-            self._exits = exits
-            return
-        attached = ticks(self.attached_boot_ns or 0) + 1
-        for stat in fresh:
-            if stat.start_ticks > attached:
-                raise PermanentError(
-                    f"the bcc program did not see the death of zombie {stat.pid}: its hooks are "
-                    "detached; restart, or use the source proc"
-                )
 
     def losses(self) -> Losses:
         """Return what found no room in the program's maps."""

@@ -26,8 +26,8 @@ DEATH = struct.Struct("=Q")
 """exit_boot_ns."""
 REPORTED = struct.Struct("=QQ")
 """struct reported: exit_boot_ns, start_ticks."""
-GONE = struct.Struct("=QQII")
-"""struct gone: gone_boot_ns, start_ticks, pid, padding."""
+GONE = struct.Struct("=QQQII")
+"""struct gone: gone_boot_ns, exit_boot_ns, start_ticks, pid, padding."""
 WAITS = struct.Struct("=7QII")
 """struct waits: any, specific, last, last_any, reaped, late, late_ns, last_specific, padding."""
 

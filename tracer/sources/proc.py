@@ -2,6 +2,7 @@
 
 import itertools
 import time
+from collections import deque
 
 from tracer.clock import NS, boot_ns
 from tracer.errors import PermanentError
@@ -23,6 +24,8 @@ _SHARE_OF_A_CORE = 0.02
 _SHORTEST_PAUSE_NS = NS // 10
 _LONGEST_CHOSEN_PAUSE_NS = NS
 """Without need nobody learns of a zombie later than this after its minimum age."""
+_MARGIN_NS = NS // 50
+"""The caller's clock is read before a scan, ours in it."""
 _RECHECKED = 256
 """Known zombies whose stat is read again in each scan, in turn (all are in a snapshot)."""
 
@@ -44,8 +47,10 @@ class ProcSource:
     def __init__(self, procfs: ProcFs, min_age_ns: int) -> None:
         self.attached_boot_ns: int | None = None
         self._procfs = procfs
+        self._min_age_ns = min_age_ns
         self._pause_ns = min(max(min_age_ns // 10, _SHORTEST_PAUSE_NS), _LONGEST_CHOSEN_PAUSE_NS)
         self._known: dict[int, int] = {}  # pid → start_ticks, oldest check first
+        self._young: deque[tuple[int, int]] = deque()  # (almost of the minimum age, pid)
         self._next_boot_ns = 0
         self._stalled = 0
 
@@ -77,9 +82,24 @@ class ProcSource:
         Raises:
             PermanentError: the proc root is gone.
         """
-        if now_boot_ns < self._next_boot_ns:
-            return []
-        return self._scan(_RECHECKED)[1]
+        if now_boot_ns >= self._next_boot_ns:
+            return self._scan(_RECHECKED)[1]
+        return self._reaped_in_time(now_boot_ns)
+
+    def _reaped_in_time(self, now_boot_ns: int) -> list[Observation]:
+        """Look again at zombies that reach the minimum age: one may be gone since the last scan."""
+        gone: list[Observation] = []
+        while self._young and self._young[0][0] <= now_boot_ns:
+            _, pid = self._young.popleft()
+            stat = self._procfs.stat(pid)
+            start_ticks = self._known.get(pid)
+            if start_ticks is None or (
+                stat is not None and stat.is_zombie and stat.start_ticks == start_ticks
+            ):
+                continue
+            del self._known[pid]
+            gone.append(Gone(Identity(pid, start_ticks), boot_ns()))
+        return gone
 
     def snapshot(self) -> Snapshot:
         """Read every zombie's stat. What is new or gone by it, poll() does not tell again."""
@@ -114,6 +134,7 @@ class ProcSource:
         for stat in zombies.values():
             if stat.pid not in known:
                 known[stat.pid] = stat.start_ticks
+                self._young.append((now + self._min_age_ns - _MARGIN_NS, stat.pid))
                 changes.append(self._unpack(stat))
         used_ns = time.thread_time_ns() - began_ns
         self._next_boot_ns = now + max(self._pause_ns, int(used_ns / _SHARE_OF_A_CORE))
@@ -138,4 +159,5 @@ class ProcSource:
     def close(self) -> None:
         """Forget everything."""
         self._known.clear()
+        self._young.clear()
         self._procfs.close()

@@ -32,6 +32,7 @@ struct reported {
 
 struct gone {
 	u64 gone_boot_ns;
+	u64 exit_boot_ns; /* 0: unknown */
 	u64 start_ticks;
 	u32 pid;
 	u32 padding;
@@ -131,6 +132,7 @@ static inline void tell_gone(u32 pid, struct reported *known)
 	struct gone event = {};
 
 	event.gone_boot_ns = NOW();
+	event.exit_boot_ns = known->exit_boot_ns;
 	event.start_ticks = known->start_ticks;
 	event.pid = pid;
 	reported.delete(&pid);
