@@ -238,7 +238,11 @@ def test_container_of_a_real_runtime(web, runtime, tmp_path):
         delete = [runtime, "--root", str(tmp_path / "state"), "delete", "-f", name]
         subprocess.run(delete, check=False, capture_output=True)
         for mount, _ in [*mounts("cgroup"), *mounts("cgroup2")]:
-            for made_by_runtime in (f"kubepods/burstable/pod{uid}", "kubepods/burstable", "kubepods"):
+            for made_by_runtime in (
+                f"kubepods/burstable/pod{uid}",
+                "kubepods/burstable",
+                "kubepods",
+            ):
                 remove(mount / made_by_runtime)
     assert found.container.id == ident, own
     assert found.workload.container == "app"

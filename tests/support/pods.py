@@ -92,6 +92,8 @@ def _status(uid, name, run, *, over=False):
         "name": name,
         "image": f"registry.example/{name}:1",
         "imageID": f"registry.example/{name}@sha256:" + "a" * 64,
+        "ready": not over,
+        "started": not over,
         "restartCount": run,
         "containerID": "containerd://" + container_id(uid, name, run),
         "state": {"running": {"startedAt": "2026-11-22T10:00:01Z"}},
