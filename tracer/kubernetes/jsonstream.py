@@ -120,9 +120,16 @@ class LineReader:
             whole = b"".join([*self._pieces, line])
             self._pieces, self._length = [], 0
             if whole.strip():
-                yield json.loads(whole)
+                yield _object(whole)
         if rest:
             self._pieces.append(rest)
             self._length += len(rest)
         if self._length > LONGEST:
             raise ValueError(f"a line of more than {LONGEST} bytes")
+
+
+def _object(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError as error:  # of UTF-8 or of JSON
+        raise ValueError(f"not JSON: {line[:100]!r}") from error

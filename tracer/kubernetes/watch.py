@@ -110,13 +110,15 @@ class PodWatch:
     def stop(self, timeout_seconds: float = 1.0) -> None:
         """End the thread; one that hangs in a connection is left behind (it is a daemon)."""
         self._stopping.set()
-        shutdown = getattr(self._response, "shutdown", None)  # urllib3 2.3 and later
-        if shutdown is not None:
-            try:
-                shutdown()
-            except (OSError, ValueError, RuntimeError) as error:  # closed in the meantime
-                _log.debug("stopping the pod watch: %s", error)
-        self._thread.join(timeout_seconds)
+        deadline = self._now_boot_ns() + int(timeout_seconds * NS)
+        while self._thread.is_alive() and self._now_boot_ns() < deadline:
+            shutdown = getattr(self._response, "shutdown", None)  # urllib3 2.3 and later
+            if shutdown is not None:
+                try:
+                    shutdown()
+                except (OSError, ValueError, RuntimeError) as error:  # closed in the meantime
+                    _log.debug("stopping the pod watch: %s", error)
+            self._thread.join(0.02)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -260,6 +262,7 @@ class PodWatch:
             query_params=[("fieldSelector", f"spec.nodeName={self._node_name}"), *query],
             header_params={"Accept": "application/json"},
             auth_settings=["BearerToken"],
+            _return_http_data_only=True,
             _preload_content=False,
             _request_timeout=(self._timing.connect, self._timing.read),
         )
