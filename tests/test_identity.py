@@ -265,7 +265,7 @@ def test_kernel_seen_cgroup_of_a_zombie_older_than_the_agent(web, version):
             snapshot = source.snapshot()
             [child] = [
                 snapshot.child(place)
-                for place, key in enumerate(snapshot.keys())  # noqa: SIM118 - no mapping
+                for place, key in enumerate(snapshot.keys())
                 if key[0] == family.pids[0]
             ]
         finally:
