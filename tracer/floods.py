@@ -19,6 +19,7 @@ class Floods:
         self._floods: list[Flood] = []
         self._numbers: dict[int, int] = {}
         self._buckets: dict[int, Bucket] = {}
+        self._begun: list[Flood] = []
 
     def __len__(self) -> int:
         return len(self._members)
@@ -51,8 +52,8 @@ class Floods:
         dead_since_boot_ns: int,
         now_boot_ns: int,
         zombie: Zombie | None,
-    ) -> Storm | None:
-        """Count a zombie of that parent; return the storm if it begins with it.
+    ) -> None:
+        """Count a zombie of that parent, whose storm begins if there is none.
 
         Args:
             identity: who.
@@ -69,10 +70,14 @@ class Floods:
         self._members.add(*identity, number)
         if zombie is not None and len(flood.samples) < self.rules.samples:
             flood.samples.append(zombie)
-        if flood.active:
-            return None
-        flood.active, flood.began_boot_ns = True, now_boot_ns
-        return flood.report(StormPhase.BEGAN, now_boot_ns)
+        if not flood.active:
+            flood.active, flood.began_boot_ns = True, now_boot_ns
+            self._begun.append(flood)
+
+    def begun(self, now_boot_ns: int) -> list[Storm]:
+        """Return the storms that began since the last call, with all that came at once."""
+        begun, self._begun = self._begun, []
+        return [flood.report(StormPhase.BEGAN, now_boot_ns) for flood in begun]
 
     def discard(self, identity: Identity) -> bool:
         """Take a reaped zombie out; return whether it was counted here."""

@@ -457,7 +457,7 @@ class Storm:
     Attributes:
         parent_pid: whose.
         phase: began, ongoing, ended, drained.
-        zombies: of this storm, unreaped now.
+        zombies: of that parent, unreaped now, those told one by one included.
         detected: since the storm began, those not logged one by one.
         reaped: of those.
         rate_per_second: detected in the last interval, per second.

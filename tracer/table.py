@@ -79,8 +79,11 @@ class Table:
                 self._detect_ready(now_boot_ns, out)
                 self._remove(observation.identity, observation.gone_boot_ns, out)
             else:
-                self._add(observation, now_boot_ns, out)
+                self._add(observation, now_boot_ns)
+                if len(self._ready) >= _READY:
+                    self._detect_ready(now_boot_ns, out)
         self._detect_ready(now_boot_ns, out)
+        self._tell_storms(self._floods.begun(now_boot_ns), out)
         return out
 
     def reconcile(self, snapshot: Snapshot, now_boot_ns: int) -> list[Transition]:
@@ -106,17 +109,18 @@ class Table:
                 self._move(tracked, parent_pid)
             elif self._only_counted(parent_pid, dead_since, now_boot_ns):
                 # By its key alone: a parent may have a million of them.
-                self._count(identity, parent_pid, dead_since, now_boot_ns, None, out)
+                self._count(identity, parent_pid, dead_since, now_boot_ns, None)
                 counted.append(pid)
                 continue
             else:
-                self._add(snapshot.child(index), now_boot_ns, out)
+                self._add(snapshot.child(index), now_boot_ns)
             seen.add(identity)
             if len(self._ready) >= _READY:
                 counted.extend(self._detect_ready(now_boot_ns, out))
         counted.extend(self._detect_ready(now_boot_ns, out))
         self._floods.correct_oldest(oldest)
         self._remove_missing(snapshot.taken_boot_ns, seen, counted, out)
+        self._tell_storms(self._floods.begun(now_boot_ns), out)
         return out
 
     def _remove_missing(
@@ -143,7 +147,8 @@ class Table:
                 tracked.step_ns = max(step for step in AGE_STEPS_NS if step <= age_ns)
                 out.append(Aged(tracked.zombie, tracked.step_ns))
                 self._schedule(tracked)
-        out.extend(map(StormChanged, self._floods.tick(now_boot_ns)))
+        self._tell_storms(self._floods.begun(now_boot_ns), out)
+        self._tell_storms(self._floods.tick(now_boot_ns), out)
         self._tidy(now_boot_ns)
         return out
 
@@ -189,7 +194,7 @@ class Table:
         """Return the counts."""
         return Totals(self._detected - self._reaped, self._detected, self._reaped)
 
-    def _add(self, child: Child, now_boot_ns: int, out: list[Transition]) -> None:
+    def _add(self, child: Child, now_boot_ns: int) -> None:
         identity, parent_pid = child.identity, child.parent_pid
         tracked = self._tracked.get(identity)
         if tracked is not None:
@@ -198,7 +203,7 @@ class Table:
             dead_since = child.dead_since_boot_ns or 0
             zombie = Zombie(child, now_boot_ns)
             if self._only_counted(parent_pid, dead_since, now_boot_ns):
-                self._count(identity, parent_pid, dead_since, now_boot_ns, zombie, out)
+                self._count(identity, parent_pid, dead_since, now_boot_ns, zombie)
                 return
             tracked = self._track(zombie, None)
             if tracked.due_boot_ns <= now_boot_ns:
@@ -248,7 +253,7 @@ class Table:
         else:
             self._forget(child.identity)
             since = child.dead_since_boot_ns or zombie.first_seen_boot_ns
-            self._count(child.identity, child.parent_pid, since, now_boot_ns, zombie, out)
+            self._count(child.identity, child.parent_pid, since, now_boot_ns, zombie)
 
     def _only_counted(self, parent_pid: int, dead_since_boot_ns: int, now_boot_ns: int) -> bool:
         since = dead_since_boot_ns or now_boot_ns
@@ -261,14 +266,19 @@ class Table:
         dead_since_boot_ns: int,
         now_boot_ns: int,
         zombie: Zombie | None,
-        out: list[Transition],
     ) -> None:
         if zombie is not None:
-            zombie = replace(zombie, detected_boot_ns=now_boot_ns)
+            siblings = max(0, self.siblings(parent_pid))
+            zombie = replace(zombie, detected_boot_ns=now_boot_ns, siblings=siblings)
         self._detected += 1
-        began = self._floods.count(identity, parent_pid, dead_since_boot_ns, now_boot_ns, zombie)
-        if began is not None:
-            out.append(StormChanged(began))
+        self._floods.count(identity, parent_pid, dead_since_boot_ns, now_boot_ns, zombie)
+
+    def _tell_storms(self, storms: Iterable[Storm], out: list[Transition]) -> None:
+        """Tell storms with all zombies of the parent, those told one by one included."""
+        out.extend(
+            StormChanged(replace(storm, zombies=self.siblings(storm.parent_pid)))
+            for storm in storms
+        )
 
     def _move(self, tracked: _Tracked, parent_pid: int) -> None:
         child = tracked.zombie.child
