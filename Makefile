@@ -12,7 +12,7 @@ CLANG ?= clang
 
 PACKAGES := clang libbpf1 libbpf-dev python3-venv python3-bpfcc gcc libc6-dev
 # What only the tests use: runtimes, inits and programs that leave zombies in the field.
-TEST_PACKAGES := runc tini dumb-init util-linux
+TEST_PACKAGES := runc tini dumb-init util-linux busybox-static openssl procps
 
 # Commands that pip runs must not write outside the checkout's environment.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1

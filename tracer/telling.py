@@ -127,8 +127,9 @@ class Teller:
         """Tell the detections whose pod is known now, or has been waited for long enough."""
         for identity, held in list(self._held.items()):
             attribution = self._attribute(held.zombie)
-            waited = everything or now_boot_ns >= held.until_boot_ns
-            if waited or not self._attributor.awaiting_pod(attribution):
+            # Until its pod is known, nobody can say whether a filter by name wants it.
+            late = now_boot_ns >= held.until_boot_ns and not self._filters.by_name
+            if everything or late or not self._attributor.awaiting_pod(attribution):
                 del self._held[identity]
                 self._tell_detected(held.zombie, attribution, now_boot_ns)
 
@@ -138,7 +139,8 @@ class Teller:
             return None
         # The index is filled by another thread: looked at in short steps.
         soonest = min(held.until_boot_ns for held in self._held.values())
-        return min(soonest, now_boot_ns + NS // 50)
+        step = now_boot_ns + NS // 50
+        return step if soonest <= now_boot_ns else min(soonest, step)
 
     def told(self) -> Iterator[Record]:
         """Yield the records of the zombies that were told and are not reaped."""
