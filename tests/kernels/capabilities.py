@@ -40,17 +40,13 @@ SETS = {
     "bcc": (
         ("BPF", "PERFMON", "SYS_PTRACE"),
         ("BPF", "PERFMON", "SYS_PTRACE", "DAC_READ_SEARCH"),
-        ("BPF", "PERFMON", "DAC_READ_SEARCH"),
-        ("PERFMON", "SYS_PTRACE", "DAC_READ_SEARCH"),
-        ("BPF", "SYS_PTRACE", "DAC_READ_SEARCH"),
-        ("SYS_ADMIN", "SYS_PTRACE", "DAC_READ_SEARCH"),
         ("BPF", "PERFMON", "SYS_PTRACE", "DAC_READ_SEARCH", "SYS_RESOURCE"),
-        ("BPF", "PERFMON", "SYS_PTRACE", "DAC_READ_SEARCH", MEMLOCK),
+        ("SYS_ADMIN", "SYS_PTRACE", "DAC_READ_SEARCH", "SYS_RESOURCE"),
     ),
     "proc": (("SYS_PTRACE",), ()),
 }
 TENANT_UID, PROBE_UID, EXIT_CODE = 1234, 65534, 42
-START_SECONDS, SEE_SECONDS = 90, 30
+START_SECONDS, SEE_SECONDS = 150, 60
 POD = "/sys/fs/cgroup/kubepods.slice/kubepods-besteffort.slice"
 FACTS = ("exit_time", "exit_code", "uid", "parent_path", "forker", "cgroup", "waits")
 
@@ -209,7 +205,7 @@ def main():
             held = ", ".join(names) or "none"
             if "error" in facts:
                 print(
-                    f"| {source} | {held} | cannot start: {facts['error'].partition(';')[0][:160]} |",
+                    f"| {source} | {held} | cannot start: {facts['error'].partition('; ')[0][:300]} |",
                     flush=True,
                 )
                 continue

@@ -18,9 +18,18 @@ PAYLOAD = ("tracer", "bpf", "tests/conformance", "tests/kernels")
 BOOT_SECONDS = 120
 """Allowed on top of the command's own time: a boot takes 2 to 5 s when the machine is idle."""
 
+_STALE_SECONDS = 4 * 3600
+_TOOLS = {
+    "qemu-system-x86_64": "qemu-system-x86",
+    "cpio": "cpio",
+    "busybox": "busybox-static",
+    "mke2fs": "e2fsprogs",
+    "dpkg-deb": "dpkg",
+}
+# The guests end with the harness, however it ends.
 # Never KVM: where /dev/kvm is itself emulated, Debian's kernels stall on it.
 _QEMU = (
-    "qemu-system-x86_64 -accel tcg -cpu max -smp 2 -nodefaults -no-user-config "
+    "setpriv --pdeathsig KILL qemu-system-x86_64 -accel tcg -cpu max -smp 2 -nodefaults -no-user-config "
     "-display none -no-reboot -nic none"
 )
 
@@ -108,6 +117,11 @@ def pack(plan: Plan, scratch: Path) -> Path:
 
 def prepare(plan: Plan, cache: Path, scratch: Path) -> list[str]:
     """Return QEMU's arguments that give a guest its root and its payload."""
+    missing = [f"{tool} ({package})" for tool, package in _TOOLS.items() if not shutil.which(tool)]
+    if missing:
+        raise HarnessError(
+            f"not installed: {', '.join(missing)}; apt-get install --no-install-recommends the packages"
+        )
     payload = pack(plan, scratch)
     line = "console=ttyS0 panic=-1 quiet"
     if plan.large:
@@ -142,10 +156,6 @@ def boot(kernel: Kernel, plan: Plan, arguments: Sequence[str], scratch: Path) ->
             check=False,
             timeout=plan.timeout_seconds + BOOT_SECONDS,
         )
-    except FileNotFoundError:
-        raise HarnessError(
-            "no qemu-system-x86_64 here; apt-get install --no-install-recommends qemu-system-x86"
-        ) from None
     except subprocess.TimeoutExpired:
         timed_out = True
     else:
@@ -162,6 +172,13 @@ def parse(text: str) -> tuple[str | None, str, int | None]:
     ended = re.search(r"\n@status (\d+)\n\Z", text)
     output = text[began.end() if began else 0 : ended.start() if ended else len(text)]
     return began and began[1], output, int(ended[1]) if ended else None
+
+
+def sweep(cache: Path) -> None:
+    """Remove what runs left behind that were killed: their folders are over a few hours old."""
+    for folder in (*cache.glob("run-*"), *cache.glob("root-*"), *cache.glob("apt-*")):
+        if time.time() - folder.stat().st_mtime > _STALE_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _text(path: Path) -> str:
