@@ -147,12 +147,12 @@ def test_the_smaller_limit_counts():
 
 
 def test_a_limit_of_locked_memory_matters_only_where_it_stands_in_the_way():
-    def status(limit, *, may_raise=False, core_works=False):
-        return judge.memlock(limit, may_raise=may_raise, core_works=core_works).status
+    def status(limit, *, may_raise=False, core_refused=True):
+        return judge.memlock(limit, may_raise=may_raise, core_refused=core_refused).status
 
     assert status(65536) is Status.WARNING
     assert status(65536, may_raise=True) is Status.OK
-    assert status(65536, core_works=True) is Status.OK
+    assert status(65536, core_refused=False) is Status.OK
     assert status(None) is Status.OK
 
 

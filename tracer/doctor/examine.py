@@ -43,7 +43,7 @@ def _examine(settings: Settings, procfs: ProcFs) -> Report:
     choice = trial.choose(attempts)
     core = choice.name == "core"
     own = [facts.kernel(), facts.btf(), trial.judge(attempts), facts.own_capabilities()]
-    own.append(facts.memlock(core_works=core))
+    own.append(facts.memlock(core_refused=trial.refused(attempts, "core")))
     proc = facts.proc(procfs)
     of_node = [proc] if proc.status is Status.FAILED else _of_node(proc, procfs, core_works=core)
     rest = [

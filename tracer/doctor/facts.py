@@ -114,14 +114,14 @@ def bcc(*, core_works: bool) -> Check:
     return judge.bcc(getattr(module, "__version__", "unknown"), None, core_works=core_works)
 
 
-def memlock(*, core_works: bool) -> Check:
+def memlock(*, core_refused: bool) -> Check:
     """Look at the limit of locked memory and at the right to raise it."""
     limit, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
     effective = capabilities.parse_effective(Path("/proc/self/status").read_bytes()) or 0
     return judge.memlock(
         None if limit == resource.RLIM_INFINITY else limit,
         may_raise=capabilities.has(effective, capabilities.SYS_RESOURCE),
-        core_works=core_works,
+        core_refused=core_refused,
     )
 
 

@@ -223,16 +223,16 @@ def bcc(version: str | None, error: str | None, *, core_works: bool) -> Check:
     )
 
 
-def memlock(limit_bytes: int | None, *, may_raise: bool, core_works: bool) -> Check:
+def memlock(limit_bytes: int | None, *, may_raise: bool, core_refused: bool) -> Check:
     """Judge the limit that Linux before 5.11 sets to the memory of BPF (d5299b67dd59).
 
     Args:
         limit_bytes: RLIMIT_MEMLOCK; None for no limit.
         may_raise: we have CAP_SYS_RESOURCE, with which libbpf raises it.
-        core_works: it was enough, or the kernel does not ask.
+        core_refused: the kernel did not permit the core source; this may be why.
     """
     said = "no limit" if limit_bytes is None else f"RLIMIT_MEMLOCK is {limit_bytes} bytes"
-    if core_works or limit_bytes is None or may_raise:
+    if not core_refused or limit_bytes is None or may_raise:
         return Check("memlock", Status.OK, said)
     return Check(
         "memlock",

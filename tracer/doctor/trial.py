@@ -1,5 +1,7 @@
 """Really starts sources, in the order of --source auto, and stops them again."""
 
+import errno
+import os
 import time
 from typing import NamedTuple
 
@@ -90,6 +92,12 @@ def judge(attempts: list[Attempt]) -> Check:
             )
         case _:
             return Check("bpf", Status.FAILED, choice.reason, _remedy(attempts), matters=True)
+
+
+def refused(attempts: list[Attempt], name: str) -> bool:
+    """Return whether the kernel did not permit that source (EPERM)."""
+    errors = [each.error or "" for each in attempts if each.name == name]
+    return any(os.strerror(errno.EPERM) in error for error in errors)
 
 
 def _remedy(attempts: list[Attempt]) -> str:
