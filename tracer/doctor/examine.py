@@ -1,13 +1,12 @@
 """All checks, in the order in which a person would look."""
 
 import importlib.util
-import os
-import socket
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 from tracer.clock import NS
 from tracer.doctor import cluster, facts, trial
 from tracer.doctor.check import Check, Report, Status
+from tracer.options import Options
 from tracer.procfs import ProcFs
 from tracer.records import Source
 from tracer.sources.auto import Makers
@@ -18,27 +17,21 @@ _MAP_ENTRIES = 1024
 """A trial needs no room for every process."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """The options of the agent that change what it can see."""
+def examine(options: Options, environment: Mapping[str, str]) -> Report:
+    """Look at everything. Starts sources for a moment and stops them again.
 
-    proc_root: str = "/proc"
-    state_dir: str = "/run/zombie-tracer"
-    node_name: str = ""
-    kubeconfig: str | None = None
-    no_kubernetes: bool = False
-
-
-def examine(settings: Settings) -> Report:
-    """Look at everything. Starts sources for a moment and stops them again."""
-    procfs = ProcFs(settings.proc_root)
+    Args:
+        options: of the agent that is to run here.
+        environment: where credentials for the API server may be named.
+    """
+    procfs = ProcFs(options.proc_root)
     try:
-        return _examine(settings, procfs)
+        return _examine(options, environment, procfs)
     finally:
         procfs.close()
 
 
-def _examine(settings: Settings, procfs: ProcFs) -> Report:
+def _examine(options: Options, environment: Mapping[str, str], procfs: ProcFs) -> Report:
     attempts = trial.until_one_works(makers(procfs))
     choice = trial.choose(attempts)
     core = choice.name == "core"
@@ -50,8 +43,13 @@ def _examine(settings: Settings, procfs: ProcFs) -> Report:
         facts.clock(),
         facts.tracefs(core_works=core),
         facts.bcc(core_works=core),
-        _kubernetes(settings),
-        facts.state_folder(settings.state_dir),
+        cluster.kubernetes(
+            options.kubeconfig,
+            options.node_name,
+            off=not options.kubernetes,
+            environment=environment,
+        ),
+        facts.state_folder(options.state_dir),
     ]
     return Report((*own, *of_node, *rest), choice)
 
@@ -64,15 +62,6 @@ def _of_node(proc: Check, procfs: ProcFs, *, core_works: bool) -> list[Check]:
         facts.cgroups(procfs, core_works=core_works),
         facts.limits(procfs),
     ]
-
-
-def _kubernetes(settings: Settings) -> Check:
-    return cluster.kubernetes(
-        settings.kubeconfig,
-        settings.node_name or os.environ.get("NODE_NAME") or socket.gethostname(),
-        off=settings.no_kubernetes,
-        environment=os.environ,
-    )
 
 
 def makers(procfs: ProcFs) -> Makers:

@@ -132,9 +132,11 @@ def limits(procfs: ProcFs) -> Check:
     return judge.limits(procfs.pid_max(), int(threads_max) if threads_max else None, used)
 
 
-def state_folder(path: str) -> Check:
+def state_folder(path: Path | None) -> Check:
     """Look whether the state folder, or the one that it would be made in, can be written."""
-    folder = Path(path)
+    if path is None:
+        return judge.state_folder("none", None)
+    folder = path
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     error = None
@@ -142,7 +144,7 @@ def state_folder(path: str) -> Check:
         error = f"{folder} is no folder"
     elif not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
         error = f"no right to write in {folder}, or it is mounted read-only"
-    return judge.state_folder(path, error)
+    return judge.state_folder(str(path), error)
 
 
 def _link(path: str) -> str | None:
