@@ -3,6 +3,10 @@
     python3 -m tests.conformance                       every source that can start here
     python3 -m tests.conformance --source core         that one; failing to start is a failure
     python3 -m tests.conformance --source bcc exit_code dead_leader
+    TRACER_CONFORMANCE_MIN_AGE=2 python3 -m tests.conformance
+                                                       on a slow machine: an emulated guest takes
+                                                       up to a second to tell of a release, and
+                                                       by default 0.3 s makes a zombie
 
 Called from the repository's root, as root. Needs tracer/ (with its BPF object for core, and
 python3-bpfcc for bcc) and tests/conformance/, the standard library, /proc, and nothing else:

@@ -41,6 +41,7 @@ class Gone:
 
     def __init__(self, told, older):
         self.identities = [Identity(*each) for each in told]
+        self.older = older
         self.least_ns = 0 if older else MIN_AGE_SECONDS * 1e9
 
     def ready(self, watcher):
@@ -56,7 +57,7 @@ class Gone:
                 wrong.append(f"life of {identity} was {life_ns} ns")
         exits = watcher.source.exits()
         counts = facts.known(watcher.name, "exits") == facts.YES
-        if (not exits) if counts else (exits is not None):
+        if (exits is None) == counts or (exits == 0 and not self.older):
             wrong.append(f"counted {exits} deaths")
         return wrong
 

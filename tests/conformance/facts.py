@@ -6,11 +6,13 @@ YES = "yes"
 NO = "no"
 SNAPSHOT = "snapshot"
 """Right once a snapshot was taken; before that right or unknown."""
+PROC = "as /proc has it"
+"""Right but for the kernel's own errors in /proc."""
 
 KNOWN = {
     "identity": (YES, YES, YES),
     "parent_pid": (YES, YES, YES),
-    "exit_status": (YES, YES, YES),
+    "exit_status": (YES, PROC, PROC),
     "vpid": (YES, YES, YES),
     "pid_namespace": (YES, YES, YES),
     "uid": (YES, YES, YES),
@@ -53,13 +55,13 @@ WORDS = {
 
 
 def known(source, fact, *, older=False):
-    """Return YES, NO or SNAPSHOT."""
+    """Return YES, NO, SNAPSHOT or PROC."""
     return (KNOWN_OF_OLDER if older else KNOWN)[fact][SOURCES.index(source)]
 
 
 def table():
     """Return the table as lines of Markdown."""
-    signs = {YES: "✔", NO: "no", SNAPSHOT: "from the next snapshot on"}
+    signs = {YES: "✔", NO: "no", SNAPSHOT: "from the next snapshot on", PROC: "✔ ²"}
     lines = ["| fact | " + " | ".join(SOURCES) + " |", "|---|" + "---|" * len(SOURCES)]
     for fact, words in WORDS.items():
         cells = [signs[value] for value in KNOWN[fact]]

@@ -1,23 +1,21 @@
 """Plays scenarios, several at a time, before several sources, and says what each got wrong."""
 
+import contextlib
 import json
 import os
 import select
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 from tracer.errors import TracerError
 
 from .checks import CHECKS
 from .makers import MAKERS
 from .watcher import Watcher
+from .zygote import Zygote
 
 DEADLINE_SECONDS = 30.0
 STEP_SECONDS = 0.01
-ROOT = Path(__file__).parents[len(__package__.split("."))]
 OLDER = "older"
 """The scenario whose actor begins before the sources do."""
 
@@ -25,49 +23,42 @@ OLDER = "older"
 class Actor:
     """The process that plays a scenario."""
 
-    def __init__(self, scenario):
+    def __init__(self, zygote, scenario):
         self.began = time.monotonic()
-        self.process = subprocess.Popen(
-            [sys.executable, "-SEB", "-m", f"{__package__}.actors", scenario],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
+        self._pid, self._socket, self._errors = zygote.fork(scenario)
+        self._lines = self._socket.makefile("rb")
+        self._ended = False
 
     def has_told(self, timeout=0):
         """Whether a message, or the end, waits to be read."""
-        return bool(select.select([self.process.stdout], [], [], timeout)[0])
+        return bool(select.select([self._socket], [], [], timeout)[0])
 
     def message(self):
-        """Return what it tells; None when it ended well.
+        """Return what it tells.
 
         Raises:
             RuntimeError: it failed, which says nothing about a source.
         """
         if not self.has_told(DEADLINE_SECONDS):
             raise RuntimeError("the scenario itself hangs")
-        line = self.process.stdout.readline()
+        line = self._lines.readline()
         if line:
-            return json.loads(line)
-        if self.process.wait(DEADLINE_SECONDS) != 0:
-            said = self.process.stderr.read().decode("utf-8", "replace")
-            raise RuntimeError(f"the scenario itself failed: {said}")
-        return None
+            message = json.loads(line)
+            self._ended = "end" in message
+            return message
+        raise RuntimeError(f"the scenario itself failed: {self._errors.read().decode()}")
 
     def answer(self):
         """Let it go on."""
-        self.process.stdin.write(b"\n")
-        self.process.stdin.flush()
+        self._socket.send(b"\n")
 
     def end(self):
-        """End it and all that it started."""
-        if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
-            stream.close()
+        """Unless it ended by itself, end it and all that it started."""
+        if not self._ended:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._pid, signal.SIGKILL)
+        for each in (self._lines, self._socket, self._errors):
+            each.close()
 
 
 class Result:
@@ -111,19 +102,20 @@ class Session:
 
     def run(self):
         """Play all scenarios, yielding each Result when it is there; stops the sources at the end."""
-        actors = {name: Actor(name) for name in self._first}
-        for actor in actors.values():
-            actor.message()  # it says that its zombies are there
-        try:
-            self._start()
+        with Zygote() as self._zygote:
+            actors = {name: Actor(self._zygote, name) for name in self._first}
             for actor in actors.values():
-                actor.answer()
-            yield from self._play({name: self._perform(name, a) for name, a in actors.items()})
-        finally:
-            for actor in actors.values():
-                actor.end()
-            for watcher in self.watchers:
-                watcher.source.close()
+                actor.message()  # it says that its zombies are there
+            try:
+                self._start()
+                for actor in actors.values():
+                    actor.answer()
+                yield from self._play({name: self._perform(name, a) for name, a in actors.items()})
+            finally:
+                for actor in actors.values():
+                    actor.end()
+                for watcher in self.watchers:
+                    watcher.source.close()
 
     def _start(self):
         for name in self._sources:
@@ -141,7 +133,7 @@ class Session:
         while running or self._waiting:
             while self._waiting and len(running) < self._jobs:
                 name = self._waiting.pop(0)
-                running[name] = self._perform(name, Actor(name))
+                running[name] = self._perform(name, Actor(self._zygote, name))
             for watcher in self.watchers:
                 watcher.step()
             for name, performance in list(running.items()):
@@ -158,8 +150,8 @@ class Session:
             while True:
                 yield from self._until(actor.has_told)
                 message = actor.message()
-                if message is None or "skip" in message:
-                    result.skipped = message and message["skip"]
+                if "end" in message or "skip" in message:
+                    result.skipped = message.get("skip")
                     break
                 ((kind, told),) = message.items()
                 check = CHECKS[kind](told, scenario == OLDER)

@@ -136,7 +136,7 @@ def until(probe, what):
     while not (found := probe()):
         if time.monotonic() > deadline:
             raise TimeoutError(f"{what} did not come true")
-        time.sleep(0.002)
+        time.sleep(0.01)  # a look at all of /proc takes milliseconds, in an emulated guest many
     return found
 
 

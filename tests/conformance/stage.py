@@ -10,11 +10,13 @@ One JSON object a line on stdout; a line on stdin answers each:
     {"skip": REASON}                this kernel cannot do it; nothing follows
 An IDENTITY is [pid, start ticks]. FACTS has `identity`, and what is true of the zombie under the
 names of records.Child; `exit_boot_ns` is [earliest, latest]; `forker` and `tracer_pid` are pids;
-`pid_namespace` is `own` or `another`, seen from the suite.
+`pid_namespace` is `own` or `another`, seen from the suite; `exit_status_in_proc` is what the
+kernel shows in /proc, where that differs from what it tells the parent.
 """
 
 import json
 import os
+import signal
 import sys
 
 from . import linux
@@ -24,7 +26,7 @@ def tell(**message):
     """Tell what was done, and wait for the answer."""
     print(json.dumps(message), flush=True)
     if not sys.stdin.readline():
-        os._exit(1)
+        os.killpg(0, signal.SIGKILL)  # the suite is gone: leave nothing behind
 
 
 def identity(pid):
@@ -35,7 +37,10 @@ def identity(pid):
 def zombie(pid, began, **facts):
     """Return the facts of a process that is dead by now and was alive when it began."""
     linux.dead(pid)
+    in_proc = int(linux.stat(pid)[49])
     return {
+        "exit_status": in_proc,
+        "exit_status_in_proc": in_proc,
         "identity": identity(pid),
         "exit_boot_ns": [began, linux.boot_ns()],
         "parent_pid": os.getpid(),

@@ -70,9 +70,10 @@ class Watcher:
         """Return what this source says wrongly of a detected zombie, or says without knowing."""
         said = child_facts(self.detected[Identity(*expected["identity"])])
         wrong = []
-        for name, truth in expected.items():
+        for name in expected.keys() - {"exit_status_in_proc"}:
             value = said[name]
             known = facts.known(self.name, name, older=older)
+            truth = expected[f"{name}_in_proc" if known == facts.PROC else name]
             if known == facts.SNAPSHOT and value is None:
                 continue
             if known == facts.NO:
