@@ -34,6 +34,14 @@ char LICENSE[] SEC("license") = "GPL";
 const volatile __u64 min_age_ns = 0;  /* younger ones are nobody's business yet */
 const volatile __u64 settle_ns = 0;   /* after so long a death leaves `fresh` */
 
+/*
+ * The pid namespace of whoever loaded us, from settle_in(): its depth and its
+ * inode. Where nodes are containers themselves (kind, k3d), hostPID leads to the
+ * node's namespace and not to the machine's.
+ */
+__u32 agent_level;
+__u32 agent_namespace;
+
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 65536); /* user space sets it before load */
@@ -93,6 +101,14 @@ struct {
 	__type(value, struct counters);
 } counters SEC(".maps");
 
+/* Keys of `processes` by user space's pid, where that is another. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, __u32);
+	__type(value, __u32);
+} keys SEC(".maps");
+
 #define COUNT(field)                                                          \
 	do {                                                                  \
 		__u32 zero_ = 0;                                              \
@@ -101,22 +117,52 @@ struct {
 			c_->field++;                                          \
 	} while (0)
 
+/* The number of a pid at one depth, and the namespace there. The depth must exist. */
+static __always_inline __u32 number_at(struct pid *pid, unsigned int level, __u32 *inum)
+{
+	struct pid_namespace *ns = 0;
+	__u32 number = 0;
+	void *upid;
+
+	upid = (void *)pid + bpf_core_field_offset(struct pid, numbers) +
+	       (level & 31) * bpf_core_type_size(struct upid);
+	bpf_probe_read_kernel(&number, sizeof(number),
+			      upid + bpf_core_field_offset(struct upid, nr));
+	bpf_probe_read_kernel(&ns, sizeof(ns), upid + bpf_core_field_offset(struct upid, ns));
+	*inum = BPF_CORE_READ(ns, ns.inum);
+	return number;
+}
+
 /* The number of a task in its own pid namespace, and that namespace. */
 static __always_inline void read_vpid(struct task_struct *task, __u32 *vpid, __u32 *inum)
 {
 	struct pid *pid = BPF_CORE_READ(task, thread_pid);
-	struct pid_namespace *ns = 0;
-	unsigned int level;
-	void *upid;
 
-	if (!pid) /* detached: released already */
-		return;
-	level = BPF_CORE_READ(pid, level);
-	upid = (void *)pid + bpf_core_field_offset(struct pid, numbers) +
-	       (level & 31) * bpf_core_type_size(struct upid);
-	bpf_probe_read_kernel(vpid, sizeof(*vpid), upid + bpf_core_field_offset(struct upid, nr));
-	bpf_probe_read_kernel(&ns, sizeof(ns), upid + bpf_core_field_offset(struct upid, ns));
-	*inum = BPF_CORE_READ(ns, ns.inum);
+	if (pid) /* else detached: released already */
+		*vpid = number_at(pid, BPF_CORE_READ(pid, level), inum);
+}
+
+/* A struct pid as user space counts; 0 when it cannot see it. */
+static __always_inline __u32 visible_number(struct pid *pid)
+{
+	__u32 inum = 0, number;
+
+	if (!pid || BPF_CORE_READ(pid, level) < agent_level)
+		return 0;
+	number = number_at(pid, agent_level, &inum);
+	return inum == agent_namespace ? number : 0;
+}
+
+/* The same of a thread-group leader, whose pid the host calls `tgid`. */
+static __always_inline __u32 visible_pid(struct task_struct *leader, __u32 tgid)
+{
+	return agent_level ? visible_number(BPF_CORE_READ(leader, thread_pid)) : tgid;
+}
+
+static __always_inline void remember_key(__u32 pid, __u32 key)
+{
+	if (agent_level)
+		bpf_map_update_elem(&keys, &pid, &key, BPF_ANY);
 }
 
 /* A v1 controller's cgroup of that task, if it is below the root. */
@@ -214,7 +260,7 @@ static __always_inline void read_cgroup(struct task_struct *task, __u64 *id, __u
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 {
-	__u32 pid = child->pid, forker_pid = parent->tgid, vpid = 0, inum = 0;
+	__u32 key = child->pid, forker_key = parent->tgid, vpid = 0, inum = 0;
 	unsigned int forker_level, child_level;
 	struct process entry = {};
 	struct process *forker;
@@ -222,9 +268,12 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 	if (child->pid != child->tgid) /* a thread: it dies with its process */
 		return 0;
 
+	entry.pid = visible_pid(child, key);
+	if (!entry.pid)
+		return 0;
 	entry.start_ns = child->start_boottime;
 	entry.first_seen_ns = entry.start_ns;
-	entry.forker_pid = forker_pid;
+	entry.forker_pid = visible_pid(parent->group_leader, forker_key);
 	entry.forker_start_ns = parent->group_leader->start_boottime;
 	bpf_probe_read_kernel_str(entry.forker_comm, COMM_LEN, parent->comm);
 
@@ -234,9 +283,9 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 	if (child_level > forker_level) {
 		read_vpid(child, &vpid, &inum);
 		entry.origin = vpid == 1 ? ORIGIN_INIT : ORIGIN_ENTERED;
-		entry.origin_pid = pid;
+		entry.origin_pid = entry.pid;
 	} else if (child_level > 0) {
-		forker = bpf_map_lookup_elem(&processes, &forker_pid);
+		forker = bpf_map_lookup_elem(&processes, &forker_key);
 		if (forker && forker->start_ns == entry.forker_start_ns) {
 			entry.origin = forker->origin;
 			entry.origin_pid = forker->origin_pid;
@@ -245,14 +294,15 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 			read_vpid(parent->group_leader, &vpid, &inum);
 			if (vpid == 1) {
 				entry.origin = ORIGIN_INIT;
-				entry.origin_pid = forker_pid;
+				entry.origin_pid = entry.forker_pid;
 			}
 		}
 	}
 
 	/* BPF_ANY: an entry under this pid is of one whose free hook is still to come. */
-	if (bpf_map_update_elem(&processes, &pid, &entry, BPF_ANY))
+	if (bpf_map_update_elem(&processes, &key, &entry, BPF_ANY))
 		COUNT(forks_lost);
+	remember_key(entry.pid, key);
 	return 0;
 }
 
@@ -267,7 +317,7 @@ int BPF_PROG(on_exit, struct task_struct *task)
 {
 	struct task_struct *leader = task->group_leader, *parent;
 	struct signal_struct *signal = task->signal;
-	__u32 pid = task->tgid;
+	__u32 key = task->tgid;
 	struct death death = {};
 	struct process *entry;
 	__u64 start_ns;
@@ -277,28 +327,33 @@ int BPF_PROG(on_exit, struct task_struct *task)
 
 	start_ns = leader->start_boottime;
 	death.exit_ns = bpf_ktime_get_boot_ns();
-	death.pid = pid;
+	death.key = key;
 
-	entry = bpf_map_lookup_elem(&processes, &pid);
+	entry = bpf_map_lookup_elem(&processes, &key);
 	if (!entry || entry->start_ns != start_ns) {
 		struct process unforked = {};
 
+		unforked.pid = visible_pid(leader, key);
+		if (!unforked.pid)
+			return 0;
 		unforked.start_ns = start_ns;
 		unforked.first_seen_ns = death.exit_ns;
-		bpf_map_update_elem(&processes, &pid, &unforked, BPF_ANY);
-		entry = bpf_map_lookup_elem(&processes, &pid);
+		bpf_map_update_elem(&processes, &key, &unforked, BPF_ANY);
+		entry = bpf_map_lookup_elem(&processes, &key);
 		if (!entry) {
 			COUNT(exits);
 			COUNT(map_full);
 			return 0;
 		}
+		remember_key(unforked.pid, key);
 	}
 	if (entry->exit_ns)
 		return 0;
 	COUNT(exits);
 
 	parent = leader->real_parent;
-	entry->exit_parent_pid = parent->tgid;
+	entry->exit_parent_key = parent->tgid;
+	entry->exit_parent_pid = visible_pid(parent->group_leader, parent->tgid);
 	entry->exit_parent_start_ns = parent->group_leader->start_boottime;
 	entry->uid = leader->real_cred->uid.val;
 	entry->exit_status = signal->flags & SIGNAL_GROUP_EXIT ? signal->group_exit_code
@@ -333,7 +388,7 @@ static __always_inline void tell_gone(__u32 pid, __u64 start_ns, __u64 now)
 SEC("tp_btf/sched_process_free")
 int BPF_PROG(on_free, struct task_struct *task)
 {
-	__u32 pid = task->pid, parent_pid;
+	__u32 key = task->pid, parent_key;
 	struct process *entry, *parent;
 	__u64 now, start_ns, dead_ns;
 
@@ -343,20 +398,24 @@ int BPF_PROG(on_free, struct task_struct *task)
 	 */
 	if (task->pid != task->tgid)
 		return 0;
-	entry = bpf_map_lookup_elem(&processes, &pid);
+	entry = bpf_map_lookup_elem(&processes, &key);
 	if (!entry)
 		return 0;
 	start_ns = task->start_boottime;
 	now = bpf_ktime_get_boot_ns();
 	if (entry->start_ns != start_ns) {
-		/* The pid is taken again already: whether this one was known is lost. */
-		tell_gone(pid, start_ns, now);
+		/*
+		 * The pid is taken again already: whether this one was known is lost,
+		 * and so is its number in any namespace but the host's.
+		 */
+		if (!agent_level)
+			tell_gone(key, start_ns, now);
 		return 0;
 	}
 
 	if (entry->exit_ns) {
-		parent_pid = entry->exit_parent_pid;
-		parent = bpf_map_lookup_elem(&processes, &parent_pid);
+		parent_key = entry->exit_parent_key;
+		parent = bpf_map_lookup_elem(&processes, &parent_key);
 		if (parent && parent->start_ns == entry->exit_parent_start_ns) {
 			dead_ns = now - entry->exit_ns;
 			__sync_fetch_and_add(&parent->reaped, 1);
@@ -367,10 +426,10 @@ int BPF_PROG(on_free, struct task_struct *task)
 		}
 	}
 	if (entry->flags & PROCESS_KNOWN)
-		tell_gone(pid, start_ns, now);
+		tell_gone(entry->pid, start_ns, now);
 	/* Deleting can fail with EBUSY in softirq: the flag keeps age_out honest. */
 	entry->flags |= PROCESS_GONE;
-	bpf_map_delete_elem(&processes, &pid);
+	bpf_map_delete_elem(&processes, &key);
 	return 0;
 }
 
@@ -393,7 +452,11 @@ int on_wait(struct bpf_raw_tracepoint_args *ctx)
 		struct task_struct *task = (void *)bpf_get_current_task();
 		struct process unforked = {};
 
-		unforked.start_ns = BPF_CORE_READ(task, group_leader, start_boottime);
+		task = BPF_CORE_READ(task, group_leader);
+		unforked.pid = visible_pid(task, tgid);
+		if (!unforked.pid)
+			return 0;
+		unforked.start_ns = BPF_CORE_READ(task, start_boottime);
 		unforked.first_seen_ns = now;
 		bpf_map_update_elem(&processes, &tgid, &unforked, BPF_NOEXIST);
 		entry = bpf_map_lookup_elem(&processes, &tgid);
@@ -401,15 +464,36 @@ int on_wait(struct bpf_raw_tracepoint_args *ctx)
 			COUNT(forks_lost);
 			return 0;
 		}
+		remember_key(unforked.pid, tgid);
 	}
 	entry->last_wait_ns = now;
 	if (wanted) {
-		entry->last_wait_pid = BPF_CORE_READ(wanted, numbers[0].nr);
+		entry->last_wait_pid = visible_number(wanted);
 		__sync_fetch_and_add(&entry->waits_specific, 1);
 	} else {
 		entry->last_wait_any_ns = now;
 		__sync_fetch_and_add(&entry->waits_any, 1);
 	}
+	return 0;
+}
+
+/*
+ * begin_new_exec() has succeeded: from here on another program runs. How the one
+ * before it waited (a shell that ends in `exec app`, a version manager's shim)
+ * says nothing about this one; whom it forked are its children all the same.
+ */
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(on_exec, struct task_struct *task)
+{
+	__u32 key = task->tgid;
+	struct process *entry = bpf_map_lookup_elem(&processes, &key);
+
+	if (!entry)
+		return 0;
+	entry->exec_ns = bpf_ktime_get_boot_ns();
+	entry->last_wait_ns = entry->last_wait_any_ns = entry->reaped_late_ns = 0;
+	entry->waits_any = entry->waits_specific = entry->last_wait_pid = 0;
+	entry->reaped = entry->reaped_late = 0;
 	return 0;
 }
 
@@ -424,7 +508,7 @@ static __always_inline void copy_history(struct zombie *zombie, struct process *
 	__builtin_memcpy(zombie->forker_comm, entry->forker_comm, COMM_LEN);
 }
 
-static __always_inline long tell_zombie(__u32 pid, struct process *entry)
+static __always_inline long tell_zombie(struct process *entry)
 {
 	struct zombie zombie = {};
 
@@ -432,7 +516,7 @@ static __always_inline long tell_zombie(__u32 pid, struct process *entry)
 	zombie.start_ns = entry->start_ns;
 	zombie.cgroup_id = entry->cgroup_id;
 	zombie.cgroup_hierarchy = entry->cgroup_hierarchy;
-	zombie.pid = pid;
+	zombie.pid = entry->pid;
 	zombie.parent_pid = entry->exit_parent_pid;
 	zombie.vpid = entry->vpid;
 	zombie.pid_namespace = entry->pid_namespace;
@@ -445,8 +529,8 @@ static __always_inline long tell_zombie(__u32 pid, struct process *entry)
 
 static __always_inline struct process *still_dead(struct death *death)
 {
-	__u32 pid = death->pid;
-	struct process *entry = bpf_map_lookup_elem(&processes, &pid);
+	__u32 key = death->key;
+	struct process *entry = bpf_map_lookup_elem(&processes, &key);
 
 	if (!entry || entry->exit_ns != death->exit_ns || entry->flags & PROCESS_GONE)
 		return 0;
@@ -502,7 +586,7 @@ int age_out(void *ctx)
 			 * too; "gone" of one never heard of means nothing to user space.
 			 */
 			entry->flags |= PROCESS_KNOWN;
-			if (tell_zombie(death.pid, entry)) {
+			if (tell_zombie(entry)) {
 				entry->flags &= ~PROCESS_KNOWN;
 				settled_ms = 1; /* the ring is full; nothing is lost, come again */
 				break;
@@ -535,6 +619,20 @@ static __always_inline __u64 last_ran(struct task_struct *task, __u64 now)
 	return now - (reader_arrived - arrived);
 }
 
+/* Never attached: run once by the agent, to learn where it lives. */
+SEC("raw_tp")
+int settle_in(void *ctx)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct pid *pid = BPF_CORE_READ(task, thread_pid);
+	__u32 inum = 0;
+
+	agent_level = BPF_CORE_READ(pid, level);
+	number_at(pid, agent_level, &inum);
+	agent_namespace = inum;
+	return 0;
+}
+
 /*
  * The snapshot: every real zombie of the minimum age. A leader in state Z whose
  * other threads live is no zombie: delay_group_leader() keeps wait() from seeing
@@ -548,27 +646,31 @@ int zombies(struct bpf_iter__task *ctx)
 	struct task_struct *task = ctx->task;
 	struct zombie zombie = {};
 	struct process *entry;
+	__u32 key;
 	__u64 now;
-	__u32 pid;
 
 	if (!task || task->exit_state != EXIT_ZOMBIE || task->pid != task->tgid ||
 	    task->signal->nr_threads != 1)
 		return 0;
 
-	pid = task->pid;
+	key = task->pid;
 	now = bpf_ktime_get_boot_ns();
-	entry = bpf_map_lookup_elem(&processes, &pid);
+	entry = bpf_map_lookup_elem(&processes, &key);
 	if (entry && entry->start_ns != task->start_boottime)
 		entry = 0;
 	if (entry && entry->exit_ns && now < entry->exit_ns + min_age_ns)
 		return 0;
 
-	zombie.pid = pid;
+	zombie.pid = visible_pid(task, key);
+	if (!zombie.pid)
+		return 0;
 	zombie.start_ns = task->start_boottime;
 	zombie.last_ran_ns = last_ran(task, now);
-	zombie.parent_pid = task->real_parent->tgid;
+	zombie.parent_pid =
+		visible_pid(task->real_parent->group_leader, task->real_parent->tgid);
 	if (task->ptrace)
-		zombie.tracer_pid = task->parent->tgid;
+		zombie.tracer_pid =
+			visible_pid(task->parent->group_leader, task->parent->tgid);
 	zombie.uid = task->real_cred->uid.val;
 	zombie.exit_status = task->signal->flags & SIGNAL_GROUP_EXIT ? task->signal->group_exit_code
 								    : task->exit_code;
@@ -579,11 +681,13 @@ int zombies(struct bpf_iter__task *ctx)
 	if (!entry) {
 		struct process adopted = {};
 
+		adopted.pid = zombie.pid;
 		adopted.start_ns = zombie.start_ns;
 		adopted.first_seen_ns = now;
 		adopted.flags = PROCESS_KNOWN;
 		/* No room: a later snapshot will find it gone. */
-		bpf_map_update_elem(&processes, &pid, &adopted, BPF_ANY);
+		bpf_map_update_elem(&processes, &key, &adopted, BPF_ANY);
+		remember_key(adopted.pid, key);
 	} else {
 		entry->flags |= PROCESS_KNOWN;
 		copy_history(&zombie, entry);

@@ -23,7 +23,10 @@ enum process_flags {
 	PROCESS_GONE = 2,  /* reaped; the entry is about to be removed */
 };
 
-/* All that is kept of a process, from its fork to its release. */
+/*
+ * All that is kept of a process, from its fork to its release. Pids are those of
+ * user space's pid namespace (0: not visible there) unless they are called keys.
+ */
 struct process {
 	__u64 start_ns;
 	__u64 exit_ns;          /* 0: alive, or nobody saw it die */
@@ -34,7 +37,8 @@ struct process {
 	__u64 last_wait_any_ns; /* for any child; 0: never */
 	__u64 first_seen_ns;    /* when this entry was made */
 	__u64 reaped_late_ns;   /* sum over the late ones */
-	__u32 waits_any;
+	__u64 exec_ns;          /* of its newest exec; 0: none seen */
+	__u32 waits_any;        /* this and the next five: since exec_ns */
 	__u32 waits_specific;
 	__u32 last_wait_pid;    /* whom the newest specific wait asked for */
 	__u32 reaped;           /* children of it that were reaped */
@@ -49,6 +53,8 @@ struct process {
 	__u32 pid_namespace;
 	__u32 uid;
 	__u32 exit_status;      /* as wait(2) gives it */
+	__u32 pid;              /* as user space counts; the map's key is the host's */
+	__u32 exit_parent_key;  /* the same process as exit_parent_pid, the host's number */
 	__u32 pad;
 	char comm[COMM_LEN];
 	char forker_comm[COMM_LEN];
@@ -88,7 +94,7 @@ struct gone {
 /* An entry of the queues in which deaths age. */
 struct death {
 	__u64 exit_ns;
-	__u32 pid;
+	__u32 key;
 	__u32 pad;
 };
 

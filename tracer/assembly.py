@@ -1,6 +1,5 @@
 """Puts the parts together as options ask: sources, identity, Kubernetes, the engine."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from tracer.options import Options
 from tracer.procfs import ProcFs
 from tracer.records import Source
 from tracer.sources.auto import Makers
-from tracer.sources.core import HOST_PID_NAMESPACE, CoreSource
+from tracer.sources.core import CoreSource
 from tracer.sources.proc import ProcSource
 from tracer.telling import Investigate
 
@@ -89,14 +88,3 @@ def open_proc(options: Options) -> ProcFs:
             " (it has no sys/kernel/random/boot_id); mount the host's /proc there"
         )
     return proc
-
-
-def why_blind(options: Options) -> str | None:
-    """Return why this process cannot see the whole host; None when it can."""
-    try:
-        namespace = (options.proc_root / "self/ns/pid").readlink()
-    except OSError:
-        return None
-    if os.fspath(namespace) == HOST_PID_NAMESPACE:
-        return None
-    return "not in the host's pid namespace: zombies of other pods cannot be seen (hostPID: true)"

@@ -159,6 +159,8 @@ Observation = Child | Gone
 class Waits(NamedTuple):
     """How a process has waited for children since the source attached (BPF sources only).
 
+    Counted anew from its exec: how another program waited before it says nothing of this one.
+
     Attributes:
         any: calls that wait for any child (wait, waitpid(-1), waitid(P_ALL)).
         specific: calls that wait for one pid or one process group.
@@ -169,6 +171,8 @@ class Waits(NamedTuple):
         reaped_late: those of them that had been dead for over a second.
         reaped_late_ns: sum of the times those had been dead.
         watched_since_boot_ns: since when this could be seen.
+        exec_boot_ns: its newest exec, when that was seen; children that are older were
+            forked by another program.
     """
 
     any: int
@@ -180,6 +184,7 @@ class Waits(NamedTuple):
     reaped_late: int
     reaped_late_ns: int
     watched_since_boot_ns: int
+    exec_boot_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from tracer.engine import Engine, Settings
 from tracer.errors import UsageError
 from tracer.events import Event, Sink
 from tracer.health import EngineStatus
+from tracer.hostview import why_blind
 from tracer.memory import Memory
 from tracer.options import Options
 from tracer.procfs import ProcFs
@@ -145,7 +146,7 @@ def _engine(
         Settings(
             source=chosen.source,
             node_name=chosen.node_name,
-            not_ready=assembly.why_blind(chosen),
+            not_ready=why_blind(proc, chosen.proc_root),
             facts=_facts(chosen, who.reason),
         ),
         makers=assembly.source_makers(chosen, proc),

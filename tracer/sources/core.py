@@ -5,6 +5,7 @@ so that thousands of children reaped at once cost Python nothing.
 """
 
 import os
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from importlib import resources
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from tracer.clock import NS, TICK_NS, boot_ns, ticks
 from tracer.errors import PermanentError
+from tracer.hostview import in_host_pid_namespace
 from tracer.records import (
     Cgroup,
     CgroupOrigin,
@@ -41,10 +43,8 @@ MAX_RUNS = 4096
 """Runs of the ageing program in one poll, for 64 deaths or 16 zombies each."""
 
 BTF = Path("/sys/kernel/btf/vmlinux")
-HOST_PID_NAMESPACE = "pid:[4026531836]"
-"""PROC_PID_INIT_INO, include/linux/proc_ns.h."""
 
-_HOOKS = ("on_fork", "on_exit", "on_free", "on_wait")
+_HOOKS = ("on_fork", "on_exec", "on_exit", "on_free", "on_wait")
 _READ_BYTES = 1 << 16
 _CGROUPS_CACHED = 1024
 _ORIGINS = {wire.ORIGIN_INIT: OriginKind.INIT, wire.ORIGIN_ENTERED: OriginKind.ENTERED}
@@ -104,7 +104,6 @@ class CoreSource:
             PermanentError: with what is missing and what to do.
         """
         content = object_bytes(self._object_path)
-        _require_host_pid_namespace()
         if not BTF.exists():
             raise PermanentError(
                 f"this kernel has no BTF ({BTF} is missing); use --source bcc or proc,"
@@ -129,6 +128,8 @@ class CoreSource:
         self._counters = bpf.map("counters", wire.COUNTERS.size * processors)
         self._ring = RingBuffer(libbpf, bpf.map("events", 0).fd)
         self._age_out = runner(libbpf, bpf.program_fd("age_out"))
+        runner(libbpf, bpf.program_fd("settle_in"))()
+        self._keys = None if in_host_pid_namespace() else bpf.map("keys", 4)
         self._iterator = bpf.attach_iterator("zombies")
         self._links.append(self._iterator)
         self._iter_create = libbpf.calls.bpf_iter_create
@@ -233,7 +234,12 @@ class CoreSource:
 
     def _process(self, identity: Identity) -> wire.ProcessWire | None:
         self._running()
-        raw = self._processes.lookup(identity.pid.to_bytes(4, "little"))
+        key: bytes | None = identity.pid.to_bytes(4, sys.byteorder)
+        if key is not None and self._keys is not None:
+            key = self._keys.lookup(key)
+        if key is None:
+            return None
+        raw = self._processes.lookup(key)
         if raw is None:
             return None
         process = wire.ProcessWire._make(wire.PROCESS.unpack(raw))
@@ -258,7 +264,8 @@ class CoreSource:
             reaped=process.reaped,
             reaped_late=process.reaped_late,
             reaped_late_ns=process.reaped_late_ns,
-            watched_since_boot_ns=max(self.attached_boot_ns, process.start_ns),
+            watched_since_boot_ns=max(self.attached_boot_ns, process.start_ns, process.exec_ns),
+            exec_boot_ns=process.exec_ns or None,
         )
 
     def forker(self, identity: Identity) -> Forker | None:
@@ -356,16 +363,3 @@ class CgroupNames:
         if len(self._paths) > _CGROUPS_CACHED:
             self._paths.popitem(last=False)
         return path
-
-
-def _require_host_pid_namespace() -> None:
-    """BPF sees the host's pids: in another pid namespace they would name other processes."""
-    try:
-        namespace = str(Path("/proc/self/ns/pid").readlink())
-    except OSError:
-        return
-    if namespace != HOST_PID_NAMESPACE:
-        raise PermanentError(
-            f"the agent is in a pid namespace of its own ({namespace}), BPF sees the host's pids;"
-            " run it in the host's pid namespace (hostPID: true in the pod's spec)"
-        )

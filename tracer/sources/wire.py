@@ -67,6 +67,7 @@ class ProcessWire(NamedTuple):
     last_wait_any_ns: int
     first_seen_ns: int
     reaped_late_ns: int
+    exec_ns: int
     waits_any: int
     waits_specific: int
     last_wait_pid: int
@@ -82,11 +83,13 @@ class ProcessWire(NamedTuple):
     pid_namespace: int
     uid: int
     exit_status: int
+    pid: int
+    exit_parent_key: int
     comm: bytes
     forker_comm: bytes
 
 
-PROCESS = Struct("=9Q15I4x16s16s")
+PROCESS = Struct("=10Q17I4x16s16s")
 
 CGROUP_KEY = Struct("=QI4x")
 
