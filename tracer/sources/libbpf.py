@@ -122,8 +122,9 @@ def _describe(action: str, number: int, log: list[str]) -> str:
     text = f"{action}: {os.strerror(number)} (errno {number})"
     if number in (errno.EPERM, errno.EACCES):
         text += (
-            "; run as root, or with the capabilities CAP_BPF and CAP_PERFMON"
-            " (`tracer doctor` shows which are missing)"
+            "; run as root, or with the capabilities CAP_BPF and CAP_PERFMON, before Linux 5.11"
+            " also CAP_SYS_RESOURCE or no limit on locked memory"
+            " (`tracer doctor` shows what is missing)"
         )
     return f"{text}; libbpf and the kernel's verifier said: {shown}" if shown else text
 
