@@ -155,7 +155,7 @@ class CoreSource:
         for _ in range(MAX_RUNS):
             wait_ms = self._age_out()
             # Between the runs, so that a flood does not fill the ring buffer.
-            observations.extend(map(self._observation, ring.consume()))
+            observations.extend(filter(_is_true, map(self._observation, ring.consume())))
             if wait_ms:
                 break
         else:
@@ -288,6 +288,23 @@ class CoreSource:
             self._object.close()
             self._object = None
         self.attached_boot_ns = None
+
+
+def _is_true(observation: Observation) -> bool:
+    """Tell a zombie from one that is released and whose free hook is still to come.
+
+    The hook waits for an RCU grace period, on a busy machine for a tenth of a second
+    and more: the kernel's own answer, which costs a microsecond, is the newer one.
+    """
+    if isinstance(observation, Gone):
+        return True
+    try:
+        os.getpgid(observation.identity.pid)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # a security module's: it is there
+        return True
+    return True
 
 
 class CoreSnapshot:
