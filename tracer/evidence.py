@@ -1,45 +1,305 @@
-"""Gathers what a diagnosis looks at. For now only the parent and how it waits."""
+"""Gathers what a diagnosis looks at: a few reads of /proc and one question to the source.
 
-from dataclasses import dataclass
+What a parent's evidence is costs the same for one zombie of it as for a thousand: it
+is gathered once and kept for half a second.
+"""
 
+import os
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from tracer import freezer, waitcalls
+from tracer.diagnosis import diagnose
+from tracer.facts import is_same
 from tracer.procfs import ProcFs
+from tracer.procparse import Stat, Status
 from tracer.records import (
     Attribution,
+    BlockedWait,
     Cause,
-    CauseCode,
-    Confidence,
+    Child,
+    Evidence,
+    Identity,
     Process,
     Source,
+    WaitFor,
     Waits,
     Zombie,
 )
+from tracer.standstill import Standstill
+
+KEPT_NS = 500_000_000
+"""For how long the evidence of a parent is good."""
+_PARENTS_KEPT = 1024
+_THREADS_ASKED = 256
+"""Threads of a parent whose system call is read; a waiting one is seldom among more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found out about one zombie."""
+    """What was found out about one zombie.
+
+    Attributes:
+        parent: its parent now; None when it could not be read.
+        waits: how that parent waits; None when the source cannot see it.
+        cause: the diagnosis.
+        evidence: all that it looked at; its child has the parent and tracer of now.
+    """
 
     parent: Process | None
     waits: Waits | None
     cause: Cause
+    evidence: Evidence
+
+
+class ParentView(NamedTuple):
+    """What is known of one parent."""
+
+    gathered_boot_ns: int
+    process: Process | None
+    waits: Waits | None = None
+    blocked: tuple[BlockedWait, ...] = ()
+    waited_for: Process | None = None
+    tracer: Process | None = None
+    complete: bool = True
+    unmoved_ns: int | None = None
 
 
 class Investigator:
-    """Looks at a zombie's parent."""
+    """Looks at zombies and their parents. Not thread-safe: the engine's thread owns it.
 
-    def __init__(self, proc: ProcFs, source: Source) -> None:
+    Args:
+        proc: the host's /proc.
+        source: asked how parents waited.
+        cgroup_root: where cgroup file systems are mounted.
+        machine: architecture, for the numbers of system calls.
+    """
+
+    def __init__(
+        self,
+        proc: ProcFs,
+        source: Source,
+        *,
+        cgroup_root: Path = freezer.CGROUP_ROOT,
+        machine: str | None = None,
+    ) -> None:
         self._proc = proc
         self._source = source
+        self._cgroup_root = cgroup_root
+        self._machine = machine or os.uname().machine
+        self._standstill = Standstill(proc)
+        self._views: OrderedDict[int, ParentView] = OrderedDict()
 
     def investigate(
         self,
         zombie: Zombie,
-        attribution: Attribution | None,  # noqa: ARG002
-        now_boot_ns: int,  # noqa: ARG002
-        siblings: int,  # noqa: ARG002
+        attribution: Attribution | None,
+        now_boot_ns: int,
+        siblings: int,
     ) -> Finding:
-        """Investigate one zombie."""
-        parent = self._proc.process(zombie.child.parent_pid)
-        waits = None if parent is None else self._source.waits(parent.identity)
-        cause = Cause(CauseCode.UNKNOWN, Confidence.POSSIBLE, (), "Nothing is known of its cause.")
-        return Finding(parent, waits, cause)
+        """Gather the evidence for one zombie and diagnose it.
+
+        Args:
+            zombie: as the table has it.
+            attribution: whose it is.
+            now_boot_ns: now.
+            siblings: other zombies of its parent.
+        """
+        evidence = self.gather(zombie, attribution, now_boot_ns, siblings)
+        return Finding(evidence.parent, evidence.waits, diagnose(evidence), evidence)
+
+    def gather(
+        self,
+        zombie: Zombie,
+        attribution: Attribution | None,
+        now_boot_ns: int,
+        siblings: int,
+    ) -> Evidence:
+        """Gather the evidence for one zombie."""
+        child = zombie.child
+        stat, status = self._own(child.identity)
+        if stat is not None and status is not None:
+            # The ring buffer tells the parent at death; it may have died since.
+            child = replace(child, parent_pid=stat.ppid, tracer_pid=status.tracer_pid)
+        view = self.parent(child.parent_pid, now_boot_ns, child.dead_since_boot_ns)
+        parent = view.process
+        gone = stat is None or self._reaped_meanwhile(child.identity, view, now_boot_ns)
+        return Evidence(
+            now_boot_ns=now_boot_ns,
+            child=child,
+            parent=parent,
+            waits=view.waits,
+            source=self._source.name,
+            attached_boot_ns=self._source.attached_boot_ns,
+            age_ns=zombie.age_ns(now_boot_ns),
+            siblings=siblings,
+            session=stat.session if stat else None,
+            group=stat.pgrp if stat else None,
+            attribution=attribution,
+            entered=_entered(stat, status, parent),
+            pid_in_parent=_pid_in_parent(child, status, parent),
+            exit_signal=stat.exit_signal if stat else None,
+            forker_alive=self._forker_alive(child, parent),
+            tracer=self._named(child.tracer_pid),
+            parent_tracer=view.tracer,
+            blocked_waits=view.blocked,
+            waited_for=view.waited_for,
+            parent_unmoved_ns=view.unmoved_ns,
+            waits_complete=view.complete,
+            gone=gone,
+        )
+
+    def _reaped_meanwhile(self, identity: Identity, view: ParentView, now_boot_ns: int) -> bool:
+        """Look again when the parent waited at about the time when it was looked at.
+
+        Its newest wait call may have reaped this one; else it passed it over.
+        """
+        last = view.waits.last_boot_ns if view.waits else None
+        if last is None or last < now_boot_ns - KEPT_NS:
+            return False
+        stat = self._proc.stat(identity.pid)
+        return stat is None or stat.start_ticks != identity.start_ticks
+
+    def _own(self, identity: Identity) -> tuple[Stat | None, Status | None]:
+        """Read the zombie itself; nothing when it is gone or its pid taken."""
+        stat = self._proc.stat(identity.pid)
+        if stat is None or stat.start_ticks != identity.start_ticks:
+            return None, None
+        return stat, self._proc.status(identity.pid)
+
+    def _forker_alive(self, child: Child, parent: Process | None) -> bool | None:
+        """Tell whether who forked it lives; its children are given away when it dies."""
+        if child.forker is None:
+            return None
+        identity = child.forker.identity
+        if parent is not None and is_same(identity, parent.identity):
+            return True
+        stat = self._proc.stat(identity.pid)
+        return (
+            stat is not None
+            and is_same(identity, Identity(identity.pid, stat.start_ticks))
+            and not stat.is_zombie
+        )
+
+    def _named(self, pid: int | None) -> Process | None:
+        """Read just name and state of a process."""
+        stat = self._proc.stat(pid) if pid else None
+        if stat is None:
+            return None
+        return Process(
+            Identity(stat.pid, stat.start_ticks),
+            stat.comm,
+            stat.state,
+            stat.ppid,
+            threads=stat.num_threads,
+        )
+
+    def parent(self, pid: int, now_boot_ns: int, died_boot_ns: int | None = None) -> ParentView:
+        """Return what is known of a parent, gathered after that death and not long ago."""
+        kept = self._views.get(pid)
+        if kept is not None:
+            fresh = now_boot_ns - kept.gathered_boot_ns < KEPT_NS
+            if fresh and (died_boot_ns or 0) <= kept.gathered_boot_ns:
+                return kept
+        view = self._look(pid, now_boot_ns)
+        self._views[pid] = view
+        self._views.move_to_end(pid)
+        if len(self._views) > _PARENTS_KEPT:
+            self._views.popitem(last=False)
+        return view
+
+    def _look(self, pid: int, now_boot_ns: int) -> ParentView:
+        # Without the command line: reading that waits for the memory lock of a process
+        # that may be stuck, and no rule needs it.
+        process = self._proc.process(pid, arguments=False) if pid else None
+        if process is None:
+            return ParentView(now_boot_ns, None)
+        waits = self._source.waits(process.identity)
+        blocked = self._blocked(process)
+        return ParentView(
+            gathered_boot_ns=now_boot_ns,
+            process=replace(
+                process,
+                frozen=self._frozen(process),
+                blocked_wait=_told(blocked),
+                cgroup_path=self._cgroup(pid),
+            ),
+            waits=waits,
+            blocked=blocked,
+            waited_for=self._waited_for(process, waits),
+            tracer=self._named(process.tracer_pid),
+            complete=self._source.losses().forks_lost == 0,
+            unmoved_ns=self._standstill.unmoved_ns(process, now_boot_ns),
+        )
+
+    def _membership(self, pid: int) -> freezer.Membership:
+        return freezer.parse_membership(self._proc.cgroup(pid) or b"")
+
+    def _cgroup(self, pid: int) -> str | None:
+        membership = self._membership(pid)
+        paths = (membership.unified, membership.freezer)
+        return next((path for path in paths if path not in {None, "/"}), membership.unified)
+
+    def _frozen(self, process: Process) -> bool | None:
+        pid = process.identity.pid
+        return freezer.is_frozen(self._membership(pid), self._wchan(pid), self._cgroup_root)
+
+    def _wchan(self, pid: int, tid: int | None = None) -> str | None:
+        """Return where a task sleeps in the kernel; None when it does not, or that is hidden."""
+        raw = self._proc.read(f"{pid}/task/{tid or pid}/wchan")
+        name = raw.decode("ascii", "replace") if raw else ""
+        return name if name not in {"", "0"} else None
+
+    def _blocked(self, process: Process) -> tuple[BlockedWait, ...]:
+        """Return the wait calls in which its threads are."""
+        pid = process.identity.pid
+        calls = []
+        tids = [pid] if process.threads == 1 else self._proc.threads(pid)[:_THREADS_ASKED]
+        for tid in tids:
+            raw = self._proc.read(f"{pid}/task/{tid}/syscall")
+            call = waitcalls.parse_syscall(raw, self._machine) if raw else None
+            # Programs of another architecture use these numbers for other calls.
+            if call is not None and self._wchan(pid, tid) in {None, "do_wait"}:
+                calls.append(call)
+        return tuple(calls)
+
+    def _waited_for(self, process: Process, waits: Waits | None) -> Process | None:
+        """Return the child that it asked for last, if that is there, dead or alive."""
+        wanted = self._named(waits.last_specific_pid) if waits else None
+        return wanted if wanted and wanted.parent_pid == process.identity.pid else None
+
+
+def _told(blocked: tuple[BlockedWait, ...]) -> int | None:
+    """Return the pid waited for, -1 for any child, as in records.Process."""
+    if any(call.wanted is WaitFor.ANY for call in blocked):
+        return -1
+    return next((call.number for call in blocked if call.number is not None), None)
+
+
+def _entered(stat: Stat | None, status: Status | None, parent: Process | None) -> bool | None:
+    """Tell from its session that it entered its pid namespace from outside; else None.
+
+    A session made outside shows as 0 inside. Its init may be in such a session too, and
+    hand it down.
+    """
+    if stat is None or status is None or parent is None or not parent.is_init:
+        return None
+    nested = len(status.vpids) > 1 and len(status.sessions) == len(status.vpids)
+    outside = nested and status.sessions[-1] == 0 and stat.session != parent.session
+    return True if outside else None
+
+
+def _pid_in_parent(child: Child, status: Status | None, parent: Process | None) -> int | None:
+    """Return the zombie's pid as its parent sees it."""
+    if parent is None or parent.vpid == parent.identity.pid:
+        return child.identity.pid
+    vpids = status.vpids if status else ()
+    if child.pid_namespace is not None and child.pid_namespace == parent.pid_namespace:
+        return child.vpid or (vpids[-1] if vpids else None)
+    # The init of a pid namespace below its parent's.
+    inner = len(vpids) >= 2 and vpids[-1] == 1
+    if inner:
+        return vpids[-2]
+    return vpids[-1] if vpids else None

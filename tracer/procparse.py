@@ -30,6 +30,8 @@ class Stat(NamedTuple):
         exit_status: as wait(2) would give it (field 52). The kernel writes 0 to readers without
             ptrace rights, so 0 means something only with them; None where the kernel has no
             such field (before 3.5).
+        exit_signal: what its death sends to its parent, 17 (SIGCHLD) for all but odd clones
+            (field 38).
     """
 
     pid: int
@@ -41,6 +43,7 @@ class Stat(NamedTuple):
     num_threads: int
     start_ticks: int
     exit_status: int | None
+    exit_signal: int | None = None
 
     @property
     def is_zombie(self) -> bool:
@@ -58,6 +61,8 @@ class Status(NamedTuple):
         tracer_pid: who ptraces it, None when nobody does.
         sigchld_ignored, sigchld_caught, sigchld_blocked: disposition of SIGCHLD; of the
             process for the first two, of the thread for the last.
+        sessions: its session in each pid namespace, as vpids; 0 where the session was made
+            outside of that namespace (NSsid, Linux 4.1).
     """
 
     uid: int | None
@@ -67,6 +72,7 @@ class Status(NamedTuple):
     sigchld_ignored: bool | None
     sigchld_caught: bool | None
     sigchld_blocked: bool | None
+    sessions: tuple[int, ...] = ()
 
     @property
     def vpid(self) -> int | None:
@@ -106,13 +112,15 @@ def parse_stat(raw: bytes) -> Stat:
             num_threads=int(fields[17]),
             start_ticks=int(fields[19]),
             exit_status=int(fields[49]) if len(fields) > 49 else None,
+            exit_signal=int(fields[35]) if len(fields) > 35 else None,
         )
     except (ValueError, IndexError) as error:
         raise ProcFormatError(f"cannot parse a stat line of /proc: {raw[:200]!r}") from error
 
 
 _STATUS_LINE = re.compile(
-    rb"^(Uid|NSpid|Threads|TracerPid|SigBlk|SigIgn|SigCgt):[ \t]*([0-9a-fA-F \t]*)$", re.MULTILINE
+    rb"^(Uid|NSpid|NSsid|Threads|TracerPid|SigBlk|SigIgn|SigCgt):[ \t]*([0-9a-fA-F \t]*)$",
+    re.MULTILINE,
 )
 
 
@@ -139,6 +147,7 @@ def parse_status(raw: bytes) -> Status:
             sigchld_ignored=_sigchld(lines.get(b"SigIgn")),
             sigchld_caught=_sigchld(lines.get(b"SigCgt")),
             sigchld_blocked=_sigchld(lines.get(b"SigBlk")),
+            sessions=tuple(map(int, lines.get(b"NSsid", b"").split())),
         )
     except (ValueError, IndexError) as error:
         raise ProcFormatError(f"cannot parse a status file of /proc: {raw[:400]!r}") from error

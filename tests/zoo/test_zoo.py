@@ -1,0 +1,68 @@
+"""Every program of the zoo gets its cause, from the source that sees most here."""
+
+import os
+
+import pytest
+from support.kernel import require
+
+from tracer.errors import PermanentError
+from tracer.evidence import Finding
+from zoo.cases import CASES, INIT, NEVER, NONE, SLOW
+from zoo.enclosure import cgroup_mount
+from zoo.run import SECONDS, accepted, observe, said
+
+pytestmark = [pytest.mark.kernel, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory):
+    """All cases run together under one observer: it takes as long as one."""
+    require(os.geteuid() == 0, "the zoo needs root for namespaces and cgroups")
+    require(cgroup_mount(), "the zoo tells its cases apart by cgroups (cgroup2, writable)")
+    cases = [case for case in CASES if not case.missing()]
+    try:
+        return observe(
+            cases, "core", late=False, seconds=SECONDS, folder=tmp_path_factory.mktemp("zoo")
+        )
+    except PermanentError as error:
+        require(False, str(error))
+
+
+def findings_of(case, seen, *, settled: bool) -> list[Finding]:
+    missing = case.missing()
+    require(not missing or missing == "go", f"{missing} is not installed")
+    if missing:
+        pytest.skip(f"{missing} is not installed")
+    found = seen[case.name].latest if settled else seen[case.name].young
+    return list(found.values())
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_cause(case, seen):
+    """The last word on a case's zombies is one of the right causes; a healthy one has none."""
+    findings = findings_of(case, seen, settled=True)
+    right = accepted(case, "core")
+    if NONE in right:
+        assert not findings, [said(finding) for finding in findings]
+        return
+    assert findings, "it left no zombie of a second"
+    last = [f for f in findings if not before_its_first_round(case, f)]
+    assert last
+    assert {f.cause.code.value for f in last} <= right, [
+        (said(f), f.cause.evidence) for f in last if f.cause.code.value not in right
+    ]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_never_wrong_and_certain(case, seen):
+    """Young or settled, what is called certain is right."""
+    for settled in (False, True):
+        for finding in findings_of(case, seen, settled=settled):
+            if finding.cause.confidence.value == "certain":
+                assert finding.cause.code.value in accepted(case, "core"), finding.cause.evidence
+
+
+def before_its_first_round(case, finding: Finding) -> bool:
+    """Tell whether a slow reaper had reaped nothing yet: then nobody can know, nor claim to."""
+    slow = SLOW in case.expected and finding.waits is not None and not finding.waits.reaped
+    return slow and said(finding) in {(NEVER, "possible"), (INIT, "possible")}
