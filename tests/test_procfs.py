@@ -55,7 +55,7 @@ def test_status_gives_namespaces_user_and_signals(name, mask):
 
 def test_lines_that_a_kernel_lacks_are_unknown():
     status = procparse.parse_status(b"Name:\tx\nState:\tS\n")
-    assert status == (None, (), None, None, None, None, None)
+    assert status == (None, (), None, None, None, None, None, ())
 
 
 def test_a_root_that_is_no_proc_names_the_remedy(tmp_path):
