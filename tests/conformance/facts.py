@@ -8,6 +8,8 @@ SNAPSHOT = "snapshot"
 """Right once a snapshot was taken; before that right or unknown."""
 PROC = "as /proc has it"
 """Right but for the kernel's own errors in /proc."""
+MOSTLY = "mostly"
+"""Right, and seldom unknown."""
 
 KNOWN = {
     "identity": (YES, YES, YES),
@@ -19,7 +21,7 @@ KNOWN = {
     "comm": (YES, YES, YES),
     "tracer_pid": (SNAPSHOT, YES, YES),
     "exit_boot_ns": (YES, YES, NO),
-    "forker": (YES, YES, NO),
+    "forker": (YES, MOSTLY, NO),
     "exit_parent_pid": (YES, NO, NO),
     "origin": (YES, NO, NO),
     "waits": (YES, YES, NO),
@@ -55,17 +57,17 @@ WORDS = {
 
 
 def known(source, fact, *, older=False):
-    """Return YES, NO, SNAPSHOT or PROC."""
+    """Return YES, NO, SNAPSHOT, PROC or MOSTLY."""
     return (KNOWN_OF_OLDER if older else KNOWN)[fact][SOURCES.index(source)]
 
 
 def table():
     """Return the table as lines of Markdown."""
-    signs = {YES: "✔", NO: "no", SNAPSHOT: "from the next snapshot on", PROC: "✔ ²"}
+    signs = {YES: "✔", NO: "no", SNAPSHOT: "from the next snapshot on", PROC: "✔ ²", MOSTLY: "✔ ³"}
     lines = ["| fact | " + " | ".join(SOURCES) + " |", "|---|" + "---|" * len(SOURCES)]
     for fact, words in WORDS.items():
         cells = [signs[value] for value in KNOWN[fact]]
         if KNOWN_OF_OLDER[fact] != KNOWN[fact]:
-            cells = [f"{cell} ¹" if cell == "✔" else cell for cell in cells]
+            cells = [cell.replace("✔", "✔ ¹") for cell in cells]
         lines.append(f"| {words} | " + " | ".join(cells) + " |")
     return lines

@@ -22,6 +22,7 @@ class Watcher:
         detected: every zombie told, by identity.
         reaped: how long each lived, by identity.
         doubled: zombies told more than once.
+        asked, unknown: how often a fact was asked for that is known mostly, and was not.
     """
 
     def __init__(self, source):
@@ -30,6 +31,7 @@ class Watcher:
         self.detected = {}
         self.reaped = {}
         self.doubled = []
+        self.asked = self.unknown = 0
         # No storms: this suite asks about single zombies.
         self.table = Table(MIN_AGE_NS, StormRules(burst=1_000_000))
 
@@ -76,6 +78,11 @@ class Watcher:
             truth = expected[f"{name}_in_proc" if known == facts.PROC else name]
             if known == facts.SNAPSHOT and value is None:
                 continue
+            if known == facts.MOSTLY:
+                self.asked += 1
+                if value is None:
+                    self.unknown += 1
+                    continue
             if known == facts.NO:
                 right = value is None
             elif name == "exit_boot_ns":
@@ -87,6 +94,8 @@ class Watcher:
                     f"{name} of {expected['identity'][0]} is {value!r}, true is {truth!r}; "
                     f"the table says known: {known}"
                 )
+        if self.unknown > 2 + self.asked // 10:
+            wrong.append(f"{self.unknown} of {self.asked} facts known mostly were unknown")
         return wrong
 
 

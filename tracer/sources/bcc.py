@@ -6,6 +6,7 @@ is dead, its parent, start time and exit code.
 """
 
 import time
+from typing import NamedTuple
 
 from tracer.clock import NS, TICK_NS, boot_ns, ticks
 from tracer.errors import PermanentError
@@ -34,8 +35,16 @@ _SHARE_OF_A_CORE = 0.05
 _SHORTEST_PAUSE_NS = NS // 20
 _LONGEST_CHOSEN_PAUSE_NS = NS // 4
 _GONE_AT_ONCE = 20_000
+_LONGEST_UNTIL_NEXT_LOOK_NS = 60 * NS
 _RECHECKED = 16
 """Known zombies read again in each poll: the kernel may skip a free hook (zombie_bcc.c)."""
+
+
+class _Look(NamedTuple):
+    """A process that lost a thread at exit_ns and is not dead; when to look at it again."""
+
+    exit_ns: int
+    again_boot_ns: int
 
 
 class BccSource:
@@ -58,6 +67,7 @@ class BccSource:
         self._program: Program | None = None
         self._offset_ns = 0
         self._before: dict[int, int] = {}
+        self._living: dict[int, _Look] = {}
         self._found: list[Observation] = []
         self._next_boot_ns = 0
         self._cursor: int | None = None
@@ -112,9 +122,12 @@ class BccSource:
         """Find who reached the minimum age; the pause until the next time bounds the cost."""
         began_ns = time.thread_time_ns()
         latest = now_boot_ns - self._min_age_ns - self._offset_ns
-        aged = [pid for pid, exit_ns in program.deaths.items() if exit_ns <= latest]
-        for pid in aged:
-            self._examine(program, pid)
+        aged = {pid: exit_ns for pid, exit_ns in program.deaths.items() if exit_ns <= latest}
+        self._living = {pid: look for pid, look in self._living.items() if pid in aged}
+        for pid, exit_ns in aged.items():
+            look = self._living.get(pid)
+            if look is None or look.exit_ns != exit_ns or look.again_boot_ns <= now_boot_ns:
+                self._examine(program, pid, exit_ns, now_boot_ns)
         self._recheck(program)
         used_ns = time.thread_time_ns() - began_ns
         self._next_boot_ns = boot_ns() + max(self._pause_ns, int(used_ns / _SHARE_OF_A_CORE))
@@ -128,22 +141,21 @@ class BccSource:
             raise PermanentError("the bcc program is not attached; start() it first")
         return self._program
 
-    def _examine(self, program: Program, pid: int) -> None:
+    def _examine(self, program: Program, pid: int, exit_ns: int, now_boot_ns: int) -> None:
         """Ask /proc whether the process that lost a thread long ago is dead; report it then."""
         stat = self._procfs.stat(pid)
-        if stat is not None and stat.is_zombie:
-            watched = self._watch(program, stat)
-            if watched is not None:
-                self._found.append(self._unpack(watched))
-            return
-        # A living process that lost a thread, or a free hook that was skipped. Forget first
-        # and look again: one that died in between would otherwise be forgotten for good.
-        program.deaths.delete(pid)
-        again = self._procfs.stat(pid)
-        if again is None:
+        if stat is None:
+            # Freed, and the free hook was skipped.
+            program.deaths.delete(pid)
             program.births.delete(pid)
-        elif again.is_zombie:
-            program.deaths.put(pid, boot_ns() - self._offset_ns)
+        elif not stat.is_zombie:
+            # It lives on without that thread, or takes its time to die (a large memory): the
+            # entry stays, and it is looked at again, less and less often.
+            dead_ns = now_boot_ns - self._offset_ns - exit_ns
+            again = now_boot_ns + min(dead_ns, _LONGEST_UNTIL_NEXT_LOOK_NS)
+            self._living[pid] = _Look(exit_ns, again)
+        elif (watched := self._watch(program, stat)) is not None:
+            self._found.append(self._unpack(watched))
 
     def _watch(self, program: Program, stat: Stat) -> Stat | None:
         """Have the free hook tell when a zombie goes; None when it went already."""

@@ -85,9 +85,10 @@ def load(map_entries: int, reported_entries: int, clocks: tuple[str, ...] = _CLO
         ) from error
 
     def compile_(tracefs: Path) -> tuple[Any, str]:
+        # Deaths younger than the minimum age: few, and each look walks through all the room.
         flags = [
             f"-DMAP_ENTRIES={map_entries}",
-            f"-DDEATHS_ENTRIES={max(map_entries // 2, 1)}",
+            f"-DDEATHS_ENTRIES={max(map_entries // 8, 1)}",
             f"-DREPORTED_ENTRIES={reported_entries}",
         ]
         exit_format = (tracefs / "events/sched/sched_process_exit/format").read_bytes()
