@@ -8,10 +8,9 @@ is dead, its parent, start time and exit code.
 import time
 from typing import NamedTuple
 
-from tracer.clock import NS, TICK_NS, boot_ns, ticks
+from tracer.clock import NS, boot_ns, ticks
 from tracer.errors import PermanentError
 from tracer.procfs import ProcFs, Stat
-from tracer.procparse import text
 from tracer.records import (
     Child,
     Forker,
@@ -23,6 +22,7 @@ from tracer.records import (
     Waits,
 )
 from tracer.sources import bccload
+from tracer.sources.bccfamily import Family
 from tracer.sources.bccload import Program
 from tracer.sources.procscan import StatSnapshot, child_of, zombie_stats
 
@@ -36,8 +36,6 @@ _SHORTEST_PAUSE_NS = NS // 20
 _LONGEST_CHOSEN_PAUSE_NS = NS // 4
 _GONE_AT_ONCE = 20_000
 _LONGEST_UNTIL_NEXT_LOOK_NS = 60 * NS
-_RECHECKED = 16
-"""Known zombies read again in each poll: the kernel may skip a free hook (zombie_bcc.c)."""
 
 
 class _Look(NamedTuple):
@@ -66,11 +64,10 @@ class BccSource:
         self._pause_ns = min(max(min_age_ns // 10, _SHORTEST_PAUSE_NS), _LONGEST_CHOSEN_PAUSE_NS)
         self._program: Program | None = None
         self._offset_ns = 0
-        self._before: dict[int, int] = {}
+        self._family: Family | None = None
         self._living: dict[int, _Look] = {}
         self._found: list[Observation] = []
         self._next_boot_ns = 0
-        self._cursor: int | None = None
         self._unreportable = 0
 
     def start(self) -> None:
@@ -91,10 +88,7 @@ class BccSource:
         if self._program.monotonic:
             self._offset_ns = boot_ns() - time.monotonic_ns()
         self.attached_boot_ns = boot_ns()
-        # Who lives now may fork later and be gone when we ask: its start time is kept here,
-        # that of later ones by the program.
-        stats = (self._procfs.stat(pid) for pid in self._procfs.pids())
-        self._before = {s.pid: s.start_ticks for s in stats if s and not s.is_zombie}
+        self._family = Family(self._program, self._procfs, self._offset_ns, self.attached_boot_ns)
 
     def fileno(self) -> int | None:
         """Return None: the state is asked for, not sent."""
@@ -128,7 +122,6 @@ class BccSource:
             look = self._living.get(pid)
             if look is None or look.exit_ns != exit_ns or look.again_boot_ns <= now_boot_ns:
                 self._examine(program, pid, exit_ns, now_boot_ns)
-        self._recheck(program)
         used_ns = time.thread_time_ns() - began_ns
         self._next_boot_ns = boot_ns() + max(self._pause_ns, int(used_ns / _SHARE_OF_A_CORE))
 
@@ -198,15 +191,8 @@ class BccSource:
         program.reported.put(pid, exit_ns, start_ticks)
         return True
 
-    def _recheck(self, program: Program) -> None:
-        """Look at a few known zombies in turn, for those whose free hook was skipped."""
-        for _ in range(_RECHECKED):
-            self._cursor = program.reported.next_key(self._cursor)
-            if self._cursor is None:
-                return
-            self._drop_if_gone(program, self._cursor)
-
     def _drop_if_gone(self, program: Program, pid: int) -> None:
+        """Find a known zombie gone whose free hook was skipped (zombie_bcc.c)."""
         known = program.reported.get(pid)
         stat = self._procfs.stat(pid)
         if known is None or (stat and stat.is_zombie and stat.start_ticks == known[1]):
@@ -257,42 +243,13 @@ class BccSource:
 
     def waits(self, identity: Identity) -> Waits | None:
         """Return how a process waited; its reaped children are counted where it forked them."""
-        program = self._running()
-        fields = program.waits.get(identity.pid) or (0,) * 9
-        any_, specific, last, last_any, reaped, late, late_ns, wanted, _ = fields
-        return Waits(
-            any=any_,
-            specific=specific,
-            last_boot_ns=last + self._offset_ns if last else None,
-            last_any_boot_ns=last_any + self._offset_ns if last_any else None,
-            last_specific_pid=wanted or None,
-            reaped=reaped,
-            reaped_late=late,
-            reaped_late_ns=late_ns,
-            watched_since_boot_ns=max(self.attached_boot_ns or 0, identity.start_ticks * TICK_NS),
-        )
+        self._running()
+        return None if self._family is None else self._family.waits(identity)
 
     def forker(self, identity: Identity) -> Forker | None:
         """Return who forked that process; None when it was forked before start()."""
-        birth = self._running().births.get(identity.pid)
-        if birth is None:
-            return None
-        fork_ns, forker_start_ns, pid, _, comm = birth
-        # The hook runs some microseconds after the kernel noted the start time.
-        if not 0 <= ticks(fork_ns + self._offset_ns) - identity.start_ticks <= 1:
-            return None
-        start_ticks = self._forker_start(pid, forker_start_ns)
-        if start_ticks is None:
-            return None
-        return Forker(Identity(pid, start_ticks), text(comm.split(b"\0", 1)[0]))
-
-    def _forker_start(self, pid: int, start_ns: int) -> int | None:
-        """Return the start of a forker, exact when it still lives, else good to a tick."""
-        seen = ticks(start_ns + self._offset_ns) if start_ns else self._before.get(pid)
-        stat = self._procfs.stat(pid)
-        if stat is None or seen is None:
-            return seen
-        return stat.start_ticks if 0 <= seen - stat.start_ticks <= 1 else seen
+        self._running()
+        return None if self._family is None else self._family.forker(identity)
 
     def close(self) -> None:
         """Detach."""
