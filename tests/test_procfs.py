@@ -37,7 +37,7 @@ def test_garbage_raises_nothing_but_the_format_error(raw):
 
 
 @given(
-    name=st.text(alphabet=st.characters(blacklist_characters="\n"), max_size=15),
+    name=st.text(st.characters(codec="utf-8", exclude_characters="\n"), max_size=15),
     mask=st.integers(min_value=0, max_value=2**64 - 1),
 )
 def test_status_gives_namespaces_user_and_signals(name, mask):

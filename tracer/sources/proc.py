@@ -25,7 +25,7 @@ _SHORTEST_PAUSE_NS = NS // 10
 _LONGEST_CHOSEN_PAUSE_NS = NS
 """Without need nobody learns of a zombie later than this after its minimum age."""
 _MARGIN_NS = NS // 50
-"""The caller's clock is read before a scan, ours in it."""
+"""The caller reads its clock this much before a snapshot at most."""
 _RECHECKED = 256
 """Known zombies whose stat is read again in each scan, in turn (all are in a snapshot)."""
 
@@ -50,7 +50,7 @@ class ProcSource:
         self._min_age_ns = min_age_ns
         self._pause_ns = min(max(min_age_ns // 10, _SHORTEST_PAUSE_NS), _LONGEST_CHOSEN_PAUSE_NS)
         self._known: dict[int, int] = {}  # pid → start_ticks, oldest check first
-        self._young: deque[tuple[int, int]] = deque()  # (almost of the minimum age, pid)
+        self._young: deque[tuple[int, int]] = deque()  # (when of the minimum age, pid)
         self._next_boot_ns = 0
         self._stalled = 0
 
@@ -82,9 +82,10 @@ class ProcSource:
         Raises:
             PermanentError: the proc root is gone.
         """
+        found = self._reaped_in_time(now_boot_ns)
         if now_boot_ns >= self._next_boot_ns:
-            return self._scan(_RECHECKED)[1]
-        return self._reaped_in_time(now_boot_ns)
+            found += self._scan(_RECHECKED, now_boot_ns)[1]
+        return found
 
     def _reaped_in_time(self, now_boot_ns: int) -> list[Observation]:
         """Look again at zombies that reach the minimum age: one may be gone since the last scan."""
@@ -104,14 +105,18 @@ class ProcSource:
     def snapshot(self) -> Snapshot:
         """Read every zombie's stat. What is new or gone by it, poll() does not tell again."""
         taken_boot_ns = boot_ns()
-        stats, _ = self._scan(len(self._known))
+        stats, _ = self._scan(len(self._known), taken_boot_ns - _MARGIN_NS)
         return StatSnapshot(taken_boot_ns, stats, self._unpack)
 
     def _unpack(self, stat: Stat) -> Child:
         return child_of(self._procfs, stat)
 
-    def _scan(self, rechecked: int) -> tuple[list[Stat], list[Observation]]:
+    def _scan(self, rechecked: int, seen_boot_ns: int) -> tuple[list[Stat], list[Observation]]:
         """Look at all processes but known zombies, and at so many of those.
+
+        Args:
+            rechecked: how many of those.
+            seen_boot_ns: from when on the caller counts the age of new ones.
 
         Returns:
             the zombies among those looked at, and what changed.
@@ -134,7 +139,7 @@ class ProcSource:
         for stat in zombies.values():
             if stat.pid not in known:
                 known[stat.pid] = stat.start_ticks
-                self._young.append((now + self._min_age_ns - _MARGIN_NS, stat.pid))
+                self._young.append((seen_boot_ns + self._min_age_ns, stat.pid))
                 changes.append(self._unpack(stat))
         used_ns = time.thread_time_ns() - began_ns
         self._next_boot_ns = now + max(self._pause_ns, int(used_ns / _SHARE_OF_A_CORE))
