@@ -20,10 +20,12 @@
 /* The kernel lets only GPL-compatible programs read its memory (NOTICE says more). */
 char LICENSE[] SEC("license") = "GPL";
 
-#define EXIT_ZOMBIE 0x20      /* include/linux/sched.h */
+#define EXIT_DEAD 0x10        /* include/linux/sched.h */
+#define EXIT_ZOMBIE 0x20
 #define SIGNAL_GROUP_EXIT 0x4 /* include/linux/sched/signal.h */
 #define NSEC_PER_MSEC 1000000ULL
 #define LATE_NS 1000000000ULL
+#define RETRY_NS (100 * NSEC_PER_MSEC)
 #define MAX_DEPTH 32          /* cgroups walked on the way up to the root */
 /* Entries looked at in one run: the verifier walks through each, which takes it time. */
 #define FRESH_BATCH 64
@@ -361,8 +363,10 @@ int BPF_PROG(on_exit, struct task_struct *task)
 	bpf_probe_read_kernel_str(entry->comm, COMM_LEN, leader->comm);
 	read_vpid(leader, &entry->vpid, &entry->pid_namespace);
 	read_cgroup(leader, &entry->cgroup_id, &entry->cgroup_hierarchy, 0);
+	entry->task = (__u64)leader;
 	entry->exit_ns = death.exit_ns;
 
+	death.due_ns = death.exit_ns + settle_ns;
 	if (bpf_map_push_elem(&fresh, &death, 0))
 		COUNT(queue_full);
 	return 0;
@@ -510,6 +514,7 @@ static __always_inline void copy_history(struct zombie *zombie, struct process *
 
 static __always_inline long tell_zombie(struct process *entry)
 {
+	struct task_struct *task = (void *)entry->task, *parent;
 	struct zombie zombie = {};
 
 	copy_history(&zombie, entry);
@@ -517,7 +522,12 @@ static __always_inline long tell_zombie(struct process *entry)
 	zombie.cgroup_id = entry->cgroup_id;
 	zombie.cgroup_hierarchy = entry->cgroup_hierarchy;
 	zombie.pid = entry->pid;
-	zombie.parent_pid = entry->exit_parent_pid;
+	parent = BPF_CORE_READ(task, real_parent, group_leader);
+	zombie.parent_pid = visible_pid(parent, BPF_CORE_READ(parent, tgid));
+	if (BPF_CORE_READ(task, ptrace)) {
+		parent = BPF_CORE_READ(task, parent, group_leader);
+		zombie.tracer_pid = visible_pid(parent, BPF_CORE_READ(parent, tgid));
+	}
 	zombie.vpid = entry->vpid;
 	zombie.pid_namespace = entry->pid_namespace;
 	zombie.uid = entry->uid;
@@ -535,6 +545,29 @@ static __always_inline struct process *still_dead(struct death *death)
 	if (!entry || entry->exit_ns != death->exit_ns || entry->flags & PROCESS_GONE)
 		return 0;
 	return entry;
+}
+
+enum stage { STAGE_DYING, STAGE_ZOMBIE, STAGE_RELEASED };
+
+/*
+ * How far a death has come. Between the exit hook and exit_notify() a process gives
+ * back its memory, which takes a large one seconds (from 6.16 on the hook comes
+ * before exit_mm()); and between release_task() and the free hook lies an RCU grace
+ * period. Freed memory may be read here: wait_task_zombie() and exit_notify() leave
+ * EXIT_DEAD behind before a release, and another task has another start time.
+ */
+static __always_inline enum stage stage_of(struct process *entry, __u32 key)
+{
+	struct task_struct *task = (void *)entry->task;
+	int state;
+
+	if (BPF_CORE_READ(task, start_boottime) != entry->start_ns ||
+	    BPF_CORE_READ(task, pid) != (int)key)
+		return STAGE_RELEASED;
+	state = BPF_CORE_READ(task, exit_state);
+	if (state == EXIT_ZOMBIE)
+		return STAGE_ZOMBIE;
+	return state == EXIT_DEAD ? STAGE_RELEASED : STAGE_DYING;
 }
 
 static __always_inline __u32 ms_until(__u64 due, __u64 now)
@@ -555,17 +588,19 @@ int age_out(void *ctx)
 	__u64 now = bpf_ktime_get_boot_ns();
 	struct death death = {};
 	struct process *entry;
+	enum stage stage;
 	int i;
 
 	for (i = 0; i < FRESH_BATCH; i++) {
 		if (bpf_map_peek_elem(&fresh, &death))
 			break;
-		if (now < death.exit_ns + settle_ns) {
+		if (now < death.due_ns) {
 			/* It matters only once it reaches the minimum age. */
 			fresh_ms = ms_until(death.exit_ns + min_age_ns, now);
 			break;
 		}
 		bpf_map_pop_elem(&fresh, &death);
+		death.due_ns = death.exit_ns + min_age_ns;
 		if (still_dead(&death) && bpf_map_push_elem(&settled, &death, 0))
 			COUNT(queue_full);
 	}
@@ -575,12 +610,13 @@ int age_out(void *ctx)
 	for (i = 0; i < SETTLED_BATCH; i++) {
 		if (bpf_map_peek_elem(&settled, &death))
 			break;
-		if (now < death.exit_ns + min_age_ns) {
-			settled_ms = ms_until(death.exit_ns + min_age_ns, now);
+		if (now < death.due_ns) {
+			settled_ms = ms_until(death.due_ns, now);
 			break;
 		}
 		entry = still_dead(&death);
-		if (entry && !(entry->flags & PROCESS_KNOWN)) {
+		stage = entry ? stage_of(entry, death.key) : STAGE_RELEASED;
+		if (stage == STAGE_ZOMBIE && !(entry->flags & PROCESS_KNOWN)) {
 			/*
 			 * Known before it is told, so that a reaping in between is told
 			 * too; "gone" of one never heard of means nothing to user space.
@@ -593,6 +629,9 @@ int age_out(void *ctx)
 			}
 		}
 		bpf_map_pop_elem(&settled, &death);
+		death.due_ns = now + RETRY_NS;
+		if (stage == STAGE_DYING && bpf_map_push_elem(&settled, &death, 0))
+			COUNT(queue_full);
 	}
 	if (i == SETTLED_BATCH)
 		settled_ms = 0;

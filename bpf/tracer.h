@@ -38,6 +38,7 @@ struct process {
 	__u64 first_seen_ns;    /* when this entry was made */
 	__u64 reaped_late_ns;   /* sum over the late ones */
 	__u64 exec_ns;          /* of its newest exec; 0: none seen */
+	__u64 task;             /* address of its leader: looked at, never trusted */
 	__u32 waits_any;        /* this and the next five: since exec_ns */
 	__u32 waits_specific;
 	__u32 last_wait_pid;    /* whom the newest specific wait asked for */
@@ -94,6 +95,7 @@ struct gone {
 /* An entry of the queues in which deaths age. */
 struct death {
 	__u64 exit_ns;
+	__u64 due_ns;           /* when it is to be looked at again */
 	__u32 key;
 	__u32 pad;
 };

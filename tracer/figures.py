@@ -91,6 +91,7 @@ def lost(losses: Losses, dropped: int) -> Fields:
         "map": losses.map_full,
         "queue": losses.queue_full,
         "ring": losses.ring_full,
+        "missed": losses.missed,
         "source": losses.stalled,
         "forks": losses.forks_lost,
         "log": dropped,

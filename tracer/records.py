@@ -573,6 +573,7 @@ class Losses:
         map_full: forks or exits that found no room in the kernel's table.
         queue_full: deaths that found no room in the kernel's ageing queue.
         ring_full: events that found no room in the ring buffer.
+        missed: times that the kernel skipped a hook, another run of it being under way.
         stalled: moments at which a source could not tell (unparsable or refused).
         forks_lost: forks that found no room: no zombie is missed, its forker stays unknown.
     """
@@ -580,13 +581,14 @@ class Losses:
     map_full: int = 0
     queue_full: int = 0
     ring_full: int = 0
+    missed: int = 0
     stalled: int = 0
     forks_lost: int = 0
 
     @property
     def total(self) -> int:
         """All after which the table may be wrong until the next snapshot."""
-        return self.map_full + self.queue_full + self.ring_full + self.stalled
+        return self.map_full + self.queue_full + self.ring_full + self.missed + self.stalled
 
 
 class Source(Protocol):

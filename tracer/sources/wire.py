@@ -68,6 +68,7 @@ class ProcessWire(NamedTuple):
     first_seen_ns: int
     reaped_late_ns: int
     exec_ns: int
+    task: int
     waits_any: int
     waits_specific: int
     last_wait_pid: int
@@ -89,7 +90,7 @@ class ProcessWire(NamedTuple):
     forker_comm: bytes
 
 
-PROCESS = Struct("=10Q17I4x16s16s")
+PROCESS = Struct("=11Q17I4x16s16s")
 
 CGROUP_KEY = Struct("=QI4x")
 
