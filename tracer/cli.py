@@ -1,14 +1,16 @@
 """The command line: parses it, runs a command, turns errors into one line and a status."""
 
 import argparse
+import errno
 import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from tracer import __version__
-from tracer.errors import TracerError, UsageError
+from tracer.errors import PermanentError, TracerError, UsageError
 
 COMMANDS = ("scan", "explain", "emulate", "doctor")
 """Modules of tracer.commands, imported only when their command is used."""
@@ -16,6 +18,8 @@ COMMANDS = ("scan", "explain", "emulate", "doctor")
 USAGE_STATUS = 2
 CANNOT_RUN_STATUS = 3
 INTERRUPTED_STATUS = 130
+
+_OUTPUT_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 _EXAMPLES = """\
 commands:
@@ -71,9 +75,6 @@ def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `tracer`; return its exit status."""
     arguments = sys.argv[1:] if argv is None else list(argv)
-    if arguments == ["--version"]:
-        print(f"tracer {__version__}")
-        return 0
     return _guarded(lambda: _run(arguments))
 
 
@@ -86,9 +87,9 @@ def kubectl_main() -> int:
 
 def _guarded(command: Callable[[], int]) -> int:
     """Run a command; an error becomes one line and a status."""
+    _replace_closed_streams()
     try:
-        status = command()
-        sys.stdout.flush()
+        return _flushed(command)
     except UsageError as error:
         return _say(error, USAGE_STATUS)
     except TracerError as error:
@@ -96,13 +97,57 @@ def _guarded(command: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED_STATUS
     except BrokenPipeError:
-        # Whoever read us has enough. Python must not try to flush at exit either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read us has enough.
+        _drop_output()
         return 0
+    except OSError as error:
+        if error.errno not in _OUTPUT_ERRORS:
+            raise
+        _drop_output()
+        why = f"the output cannot be written: {error.strerror}; make room, or write elsewhere"
+        return _say(PermanentError(why), CANNOT_RUN_STATUS)
+
+
+def _flushed(command: Callable[[], int]) -> int:
+    """Run a command, --help and --version included, until its output is out."""
+    try:
+        status = command()
+    except SystemExit as done:
+        status = done.code if isinstance(done.code, int) else 0
+    sys.stdout.flush()
     return status
 
 
+def _drop_output() -> None:
+    """Let Python not try again at its exit to write what it could not write now."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
+
+
+def _replace_closed_streams() -> None:
+    """Open what the caller closed (`>&-`): the next file we open would get its number.
+
+    A closed stdout becomes a pipe that nobody reads, which every command knows to
+    take for a reader that went away.
+    """
+    if sys.stdin is None:
+        sys.stdin = Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115 - stays open
+    if sys.stdout is None:
+        reader, writer = os.pipe()
+        os.dup2(writer, 1)
+        os.close(writer)
+        if reader != 1:
+            os.close(reader)
+        sys.stdout = os.fdopen(1, "w")
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - stays open
+
+
 def _run(arguments: Sequence[str]) -> int:
+    if arguments == ["--version"]:  # without importing a command
+        print(f"tracer {__version__}")
+        return 0
     args = build_parser(arguments).parse_args(arguments)
     if args.command is not None and arguments[0] != args.command:
         # argparse would forget them.

@@ -79,6 +79,13 @@ class _Reader:
         self._args = args
         self._environment = environment
 
+    def called(self, name: str) -> str:
+        """Return what the person at hand calls it: the option, or its variable."""
+        given = getattr(self._args, name, None)
+        if given is None and self._environment.get(_variable(name)):
+            return _variable(name)
+        return _option(name)
+
     def text(self, name: str) -> str | None:
         given = getattr(self._args, name, None)
         if given is None:
@@ -103,20 +110,23 @@ class _Reader:
         raise UsageError(f"{_variable(name)}={value!r} is neither true nor false")
 
     def one_of(self, name: str, choices: Sequence[str], default: str) -> str:
-        value = self.text(name) or default
+        value = self.text(name)
+        if value is None:
+            return default
         if value not in choices:
-            raise UsageError(f"{_option(name)} {value!r}: it is one of {', '.join(choices)}")
+            raise UsageError(f"{self.called(name)} {value!r}: it is one of {', '.join(choices)}")
         return value
 
     def duration_ns(self, name: str, default: str) -> int:
-        return parse_duration(self.text(name) or default, name=_option(name))
+        value = self.text(name)
+        return parse_duration(default if value is None else value, name=self.called(name))
 
     def number(self, name: str, default: int, low: int, high: int) -> int:
         value = self.text(name)
         if value is None:
             return default
         if not (value.isascii() and value.isdigit() and low <= int(value) <= high):
-            raise UsageError(f"{_option(name)} {value!r}: it is a number from {low} to {high}")
+            raise UsageError(f"{self.called(name)} {value!r}: it is a number from {low} to {high}")
         return int(value)
 
 
