@@ -126,6 +126,25 @@ def test_a_broken_snapshot_takes_nothing_for_gone():
     assert table.totals().zombies == 1
 
 
+def test_what_a_broken_snapshot_brought_is_told_later():
+    """A source fails in the middle of many: what was detected by then was not told yet."""
+    many = [child(pid, exit_ns=1, parent=pid) for pid in range(1, 1501)]
+
+    class Broken(ListSnapshot):
+        def keys(self):
+            for number, key in enumerate(super().keys()):
+                if number == 1400:
+                    raise OSError
+                yield key
+
+    table = Table(0)
+    with contextlib.suppress(OSError):
+        table.reconcile(Broken(2, many), 2)
+    out = table.tick(3) + table.reconcile(ListSnapshot(4, many), 4)
+    assert sorted(told.zombie.child.identity.pid for told in out) == list(range(1, 1501))
+    assert names(out) == ["Detected"] * 1500
+
+
 def test_restored_zombies_are_not_told_again():
     table = Table(MIN_AGE)
     known = Zombie(child(5, exit_ns=1), 1, detected_boot_ns=MIN_AGE + 1)
@@ -177,6 +196,18 @@ def test_a_storm_says_when_its_last_zombie_is_reaped():
     [drained] = table.tick(100 * NS)
     assert drained.storm.phase is StormPhase.DRAINED
     assert drained.storm.reaped == 30
+    assert table.tick(1000 * NS) == []
+    assert table.next_due_boot_ns() is None
+
+
+def test_a_storm_that_is_reaped_at_once_has_drained_when_it_ends():
+    table = Table(0, RULES)
+    children = [child(pid, exit_ns=1, parent=7) for pid in range(100, 150)]
+    table.apply(children, NS)
+    table.apply([Gone(dead.identity, 2 * NS) for dead in children], 2 * NS)
+    [drained] = table.tick(32 * NS)
+    assert drained.storm.phase is StormPhase.DRAINED
+    assert (drained.storm.zombies, drained.storm.reaped) == (0, 30)
     assert table.tick(1000 * NS) == []
     assert table.next_due_boot_ns() is None
 

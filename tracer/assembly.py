@@ -1,5 +1,6 @@
 """Puts the parts together as options ask: sources, identity, Kubernetes, the engine."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,6 +74,13 @@ def identification(options: Options, proc: ProcFs, *, watch: bool = True) -> Ide
             pods = PodWatch(choice.access, options.node_name, index)
     attributor = Attributor(proc.cgroup, index, NodeLogs(Path("/")))
     return Identification(attributor, pods, reason)
+
+
+def start_logging(options: Options) -> None:
+    """Let the program's own messages go to stderr, a line each."""
+    logging.basicConfig(
+        level=options.log_level.upper(), format="tracer: %(levelname)s: %(message)s"
+    )
 
 
 def open_proc(options: Options) -> ProcFs:

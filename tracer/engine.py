@@ -188,10 +188,9 @@ class Engine:
         done = boot_ns()
         self._snapshot_ns, self._compared_boot_ns = done - now, done
         self._next_snapshot_boot_ns = done + max(SNAPSHOT_NS, self._snapshot_pause_ns())
-        # What was reaped while the snapshot was read is in the queue.
-        late = self._table.apply(source.poll(done), done)
         self._take(transitions, done)
-        self._take(late, done)
+        # What was reaped while the snapshot was read is in the queue.
+        self._take(self._table.apply(source.poll(done), done), done)
         self._check_delivery(transitions)
 
     def _check_delivery(self, transitions: Sequence[Transition]) -> None:

@@ -264,9 +264,16 @@ class StateStore:
         if self._in_trouble:
             return
         self._in_trouble = True
+        what = f"cannot {doing} {path} in the state folder {self._path}"
+        why = os.strerror(error.errno or errno.EIO)
+        if doing == "read" and not self._writes:
+            self._say(
+                f"{what} ({why}): going on without the times of death that the agent saw;"
+                " run as the agent's user, or name another folder with --state-dir"
+            )
+            return
         self._say(
-            f"cannot {doing} {path} in the state folder {self._path}"
-            f" ({os.strerror(error.errno or errno.EIO)}): going on without it; after a"
+            f"{what} ({why}): going on without it; after a"
             " restart, zombies may be reported again. Make the folder writable and give it"
             " room, or name another with --state-dir"
         )

@@ -112,7 +112,9 @@ class Flood:
         if self.active:
             elapsed = (now_boot_ns - self.told_boot_ns) / NS
             calm = self.detected - self.told_detected < rules.calm_per_second * elapsed
-            return StormPhase.ENDED if calm else StormPhase.ONGOING
+            if not calm:
+                return StormPhase.ONGOING
+            return StormPhase.ENDED if self.zombies else StormPhase.DRAINED
         if self.told_reaped != self.reaped and not self.zombies:
             return StormPhase.DRAINED
         return None

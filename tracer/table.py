@@ -68,12 +68,13 @@ class Table:
         self._dues: list[tuple[int, Identity]] = []
         self._by_parent: Counter[int] = Counter()
         self._ready: list[_Tracked] = []
+        self._untold: list[Transition] = []
         self._floods = Floods(rules or StormRules())
         self._detected = self._reaped = 0
 
     def apply(self, observations: Iterable[Observation], now_boot_ns: int) -> list[Transition]:
         """Take what a source reported."""
-        out: list[Transition] = []
+        out = self._take_untold()
         for observation in observations:
             if isinstance(observation, Gone):
                 self._detect_ready(now_boot_ns, out)
@@ -90,9 +91,20 @@ class Table:
         """Make the table equal to a snapshot: what it lacks is gone, what it has is here.
 
         The snapshot is taken after the newest apply(). Where reading it fails, the
-        error goes on to the caller, and nothing is taken for gone.
+        error goes on to the caller, and nothing is taken for gone; what it brought
+        until then is told by the next call of apply(), reconcile() or tick().
         """
-        out: list[Transition] = []
+        out = self._take_untold()
+        try:
+            self._compare(snapshot, now_boot_ns, out)
+        except BaseException:
+            self._untold = out
+            self._ready.clear()  # they are due: tick() detects them
+            raise
+        self._tell_storms(self._floods.begun(now_boot_ns), out)
+        return out
+
+    def _compare(self, snapshot: Snapshot, now_boot_ns: int, out: list[Transition]) -> None:
         seen: set[Identity] = set()
         counted = array("I")
         oldest: dict[int, int] = {}
@@ -120,8 +132,10 @@ class Table:
         counted.extend(self._detect_ready(now_boot_ns, out))
         self._floods.correct_oldest(oldest)
         self._remove_missing(snapshot.taken_boot_ns, seen, counted, out)
-        self._tell_storms(self._floods.begun(now_boot_ns), out)
-        return out
+
+    def _take_untold(self) -> list[Transition]:
+        untold, self._untold = self._untold, []
+        return untold
 
     def _remove_missing(
         self, taken_boot_ns: int, seen: set[Identity], counted: "array[int]", out: list[Transition]
@@ -134,7 +148,7 @@ class Table:
 
     def tick(self, now_boot_ns: int) -> list[Transition]:
         """Tell what time alone brings: detections, ages, the course of storms."""
-        out: list[Transition] = []
+        out = self._take_untold()
         while self._dues and self._dues[0][0] <= now_boot_ns:
             due, identity = heapq.heappop(self._dues)
             tracked = self._tracked.get(identity)

@@ -103,10 +103,11 @@ class Agent:
                     return found
                 ended = not self._readers[0].is_alive()
                 left = deadline - time.monotonic()
-                assert left > 0 and not ended, (
-                    f"no {what} {'before its end' if ended else f'within {timeout} s'};"
-                    f" stderr: {self.errors!r}; the last lines: {self.lines[-3:]}"
-                )
+                if left <= 0 or ended:
+                    when = "before its end" if ended else f"within {timeout} s"
+                    raise AssertionError(
+                        f"no {what} {when}; stderr: {self.errors!r}; last: {self.lines[-3:]}"
+                    )
                 self._changed.wait(min(left, 0.5))
 
     def line(self, name, *, pid=None, parent=None, timeout=DEADLINE_SECONDS):
@@ -125,7 +126,9 @@ class Agent:
             by_pid = {line["process"]["pid"]: line for line in self.events(name)}
             return by_pid.keys() >= wanted and {pid: by_pid[pid] for pid in pids}
 
-        return self.wait_for(found, what=f"{name} of each of {len(wanted)} zombies", timeout=timeout)
+        return self.wait_for(
+            found, what=f"{name} of each of {len(wanted)} zombies", timeout=timeout
+        )
 
     def started(self):
         """Wait for its first line, and return it."""

@@ -1,7 +1,6 @@
 """`tracer`, the node agent, and `tracer --follow`, the same engine as a live view."""
 
 import argparse
-import logging
 import os
 import signal
 from collections.abc import Callable
@@ -72,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     if args.output is not None and not follow:
         raise UsageError("--output goes with --follow: the agent always writes JSON")
     chosen = options.read(args, min_age=FOLLOW_MIN_AGE if follow else AGENT_MIN_AGE)
-    logging.basicConfig(level=chosen.log_level.upper(), format="tracer: %(levelname)s: %(message)s")
+    assembly.start_logging(chosen)
     late = _Late()
     proc = assembly.open_proc(chosen)
     store = StateStore(chosen.state_dir, proc.boot_id() or "")

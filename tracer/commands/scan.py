@@ -70,6 +70,7 @@ def run(args: argparse.Namespace) -> int:
         if getattr(args, name) not in choices:
             raise UsageError(f"--{name} {getattr(args, name)!r}: it is one of {', '.join(choices)}")
     chosen = options.read(args, min_age=MIN_AGE)
+    assembly.start_logging(chosen)
     proc = assembly.open_proc(chosen)
     source, reason = open_source(chosen.source, make=_makers(chosen, proc))
     try:
