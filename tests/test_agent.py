@@ -191,13 +191,12 @@ def test_exit_code_name_user_and_times(cast):
         assert age >= 1.0
         born = start_ticks(pid) / os.sysconf("SC_CLK_TCK") + boot_time()
         assert seconds(line["process"]["creation"]["time"]) == pytest.approx(born, abs=0.1)
-        assert 0 <= died - born < 5
+        assert -0.1 <= died - born < 15
 
 
 def boot_time():
-    """Return when the machine was started, as Unix time."""
-    with open("/proc/uptime", encoding="ascii") as uptime:
-        return now_seconds() - float(uptime.read().split()[0])
+    """Return when the machine was started, as Unix time; the best of some tries, for load."""
+    return max(time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) for _ in range(20))
 
 
 def test_the_user_is_the_child_s_and_not_the_parent_s(cast):

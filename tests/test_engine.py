@@ -9,7 +9,7 @@ import pytest
 from support.zombies import wait_until, zombies
 
 from tracer import assembly
-from tracer.clock import NS
+from tracer.clock import NS, boot_ns
 from tracer.engine import Engine, Settings
 from tracer.errors import PermanentError
 from tracer.events import EventName
@@ -100,7 +100,9 @@ class Heard:
         return sum(pid in wanted for pid in self.told(name))
 
     def detected(self, pids):
-        wait_until(lambda: set(self.told(EventName.ZOMBIE_DETECTED)) >= set(pids), what="detections")
+        wait_until(
+            lambda: set(self.told(EventName.ZOMBIE_DETECTED)) >= set(pids), what="detections"
+        )
 
     def reaped(self, pids):
         wait_until(lambda: set(self.told(EventName.ZOMBIE_REAPED)) >= set(pids), what="reapings")
@@ -132,7 +134,7 @@ class Running:
             proc=proc,
             attributor=Attributor(proc.cgroup, None, NodeLogs(Path("/"))),
             filters=Filters(),
-            emit=lambda event: self.engine.emit_to_sinks(event),
+            emit=self._emit,
             siblings=table.siblings,
         )
         self.engine = Engine(
@@ -146,6 +148,9 @@ class Running:
         )
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
+
+    def _emit(self, event):
+        self.engine.emit_to_sinks(event)
 
     def _run(self):
         try:
@@ -205,16 +210,19 @@ def test_a_snapshot_that_breaks_loses_nothing(breaks):
 
 
 def test_hooks_that_no_longer_fire_are_noticed():
-    """Somebody detached them: the next snapshot shows a death that nobody saw."""
+    """Somebody detached them: a snapshot shows a death that nobody saw."""
     source = CoreSource(min_age_ns=MIN_AGE)
     with engine(source) as running, zombies(2) as family:
         heard = running.heard
         heard.detected(family.pids)
         for link in source._links[1:]:
             link.destroy()
+
         def changed():
-            # The kernel detaches a little later: until then deaths are still seen.
+            # The kernel may detach a little later: until then deaths are still seen.
             family.spawn(1)
+            old_enough = boot_ns() + MIN_AGE
+            wait_until(lambda: boot_ns() > old_enough)
             running.engine._next_snapshot_boot_ns = 0
             os.eventfd_write(running.engine._wake, 1)
             return heard.of(EventName.SOURCE_CHANGED)

@@ -4,6 +4,7 @@ import logging
 import os
 import platform
 import select
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -25,7 +26,7 @@ SNAPSHOT_NS = 60 * NS
 SUMMARY_NS = 300 * NS
 STATUS_NS = 2 * NS
 SNAPSHOT_SHARE = 50
-"""Between snapshots passes at least so many times what the last one took."""
+"""Between snapshots passes at least so many times the processor time of the last one."""
 _SHORTEST_SNAPSHOT_PAUSE_NS = NS
 _LOSS_TOLD_NS = 60 * NS
 """Losses are told at most so often, however often they happen."""
@@ -101,6 +102,7 @@ class Engine:
         self._next_summary_boot_ns = self._started_boot_ns + SUMMARY_NS
         self._next_status_boot_ns = 0
         self._snapshot_ns: int | None = None
+        self._snapshot_cpu_ns = 0
         self._compared_boot_ns = 0
         self._losses = Losses()
         self._loss_told_boot_ns = -_LOSS_TOLD_NS
@@ -180,12 +182,15 @@ class Engine:
                 self._tell_loss(losses, lost, now)
 
     def _snapshot_pause_ns(self) -> int:
-        return max(_SHORTEST_SNAPSHOT_PAUSE_NS, SNAPSHOT_SHARE * (self._snapshot_ns or 0))
+        return max(_SHORTEST_SNAPSHOT_PAUSE_NS, SNAPSHOT_SHARE * self._snapshot_cpu_ns)
 
     def _reconcile(self, now: int) -> None:
         source = self._running()
+        began_cpu_ns = time.thread_time_ns()
         transitions = self._table.reconcile(source.snapshot(), now)
         done = boot_ns()
+        # On a busy node the wall clock would say how busy it is, not what this costs.
+        self._snapshot_cpu_ns = time.thread_time_ns() - began_cpu_ns
         self._snapshot_ns, self._compared_boot_ns = done - now, done
         self._next_snapshot_boot_ns = done + max(SNAPSHOT_NS, self._snapshot_pause_ns())
         self._take(transitions, done)

@@ -1,9 +1,10 @@
 """What an engine remembers from before its start, and leaves for the next one."""
 
+import time
 from threading import Lock
 from typing import Protocol
 
-from tracer.clock import NS, boot_ns
+from tracer.clock import NS
 from tracer.events import Event, EventName
 from tracer.procfs import ProcFs
 from tracer.records import Identity, Zombie
@@ -14,7 +15,7 @@ from tracer.table import Table
 
 SAVE_NS = 10 * NS
 SAVE_SHARE = 50
-"""Between saves passes at least so many times what the last one took."""
+"""Between saves passes at least so many times the processor time of the last one."""
 
 
 class Recaller(Protocol):
@@ -91,7 +92,7 @@ class Memory:
         """Write everything anew."""
         if not self._writes:
             return
-        began = boot_ns()
+        began_cpu_ns = time.thread_time_ns()
         state = SavedState(
             zombies=tuple(
                 SavedZombie(
@@ -105,7 +106,7 @@ class Memory:
         with self._lock:
             self._store.save(state)
             self.dirty = False
-        took = boot_ns() - began
+        took = time.thread_time_ns() - began_cpu_ns
         self._next_save_boot_ns = now_boot_ns + max(SAVE_NS, SAVE_SHARE * took)
 
     def _storms(self, table: Table, now_boot_ns: int) -> list[SavedStorm]:
