@@ -203,7 +203,7 @@ def test_a_snapshot_that_breaks_loses_nothing(breaks):
     with zombies(700) as family, engine(Breaking(breaks)) as running:
         heard = running.heard
         heard.detected(family.pids)
-        assert heard.of(EventName.SOURCE_CHANGED)
+        wait_until(lambda: heard.of(EventName.SOURCE_CHANGED), what="the change")
         heard.detected(family.spawn(1))
         assert heard.count(EventName.ZOMBIE_DETECTED, family.pids) == 701
         assert heard.count(EventName.ZOMBIE_REAPED, family.pids) == 0
