@@ -188,7 +188,17 @@ def _parent_waits_elsewhere(facts: Facts) -> Verdict | None:
     if facts.adopted or facts.parent_never_waits_by_nature:
         return None
     sure = _elsewhere(facts)
-    return None if sure is None else Verdict(sure, testimony.elsewhere(facts))
+    return None if sure is None else Verdict(_doubted(sure, facts), testimony.elsewhere(facts))
+
+
+def _doubted(sure: Confidence, facts: Facts) -> Confidence:
+    """Be less sure of a pid 1's own guilt where nobody saw who forked: it may have adopted.
+
+    A zombie that bears its parent's name never executed a program, so it was likely
+    forked by it.
+    """
+    unseen = facts.adopted is None and facts.parent.is_init
+    return POSSIBLE if unseen and facts.child.comm != facts.parent.comm else sure
 
 
 def _elsewhere(facts: Facts) -> Confidence | None:
@@ -239,7 +249,7 @@ def _parent_never_waits(facts: Facts) -> Verdict | None:
     if facts.adopted or facts.blocked_for_another:
         return None
     sure = _never(facts)
-    return None if sure is None else Verdict(sure, testimony.never(facts))
+    return None if sure is None else Verdict(_doubted(sure, facts), testimony.never(facts))
 
 
 def _never(facts: Facts) -> Confidence | None:

@@ -7,9 +7,9 @@ from support.kernel import require
 
 from tracer.errors import PermanentError
 from tracer.evidence import Finding
-from zoo.cases import CASES, INIT, NEVER, NONE, SLOW
+from zoo.cases import CASES, NONE
 from zoo.enclosure import cgroup_mount
-from zoo.run import SECONDS, accepted, observe, said
+from zoo.run import SECONDS, accepted, before_its_first_round, observe, said
 
 pytestmark = [pytest.mark.kernel, pytest.mark.slow]
 
@@ -41,7 +41,7 @@ def findings_of(case, seen, *, settled: bool) -> list[Finding]:
 def test_cause(case, seen):
     """The last word on a case's zombies is one of the right causes; a healthy one has none."""
     findings = findings_of(case, seen, settled=True)
-    right = accepted(case, "core")
+    right = accepted(case, blind=False)
     if NONE in right:
         assert not findings, [said(finding) for finding in findings]
         return
@@ -59,10 +59,6 @@ def test_never_wrong_and_certain(case, seen):
     for settled in (False, True):
         for finding in findings_of(case, seen, settled=settled):
             if finding.cause.confidence.value == "certain":
-                assert finding.cause.code.value in accepted(case, "core"), finding.cause.evidence
-
-
-def before_its_first_round(case, finding: Finding) -> bool:
-    """Tell whether a slow reaper had reaped nothing yet: then nobody can know, nor claim to."""
-    slow = SLOW in case.expected and finding.waits is not None and not finding.waits.reaped
-    return slow and said(finding) in {(NEVER, "possible"), (INIT, "possible")}
+                assert finding.cause.code.value in accepted(case, blind=False), (
+                    finding.cause.evidence
+                )
