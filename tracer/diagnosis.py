@@ -270,8 +270,10 @@ def _never_seen_waiting(facts: Facts) -> Confidence:
     able = facts.adopted is False and facts.parent.state != "D"
     if facts.watched_all_its_life and able and facts.age_ns >= patience:
         return CERTAIN
-    # A parent that has just started may be about to make its first round.
-    return LIKELY if facts.watched_ns >= _FIRST_ROUND_NS else POSSIBLE
+    # A parent that has just started may be about to make its first round; one that left
+    # this one lying for a minute before anybody watched is hardly about to.
+    long_dead = facts.age_ns >= PATIENT_NS and facts.observed_ns >= NS
+    return LIKELY if long_dead or facts.watched_ns >= _FIRST_ROUND_NS else POSSIBLE
 
 
 def _not_any_more(facts: Facts) -> Confidence:
