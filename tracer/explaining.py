@@ -41,11 +41,16 @@ class Vanished(Exception):  # noqa: N818 - it is what happened, not a mistake
 
 
 class Explainer:
-    """Tells of one process."""
+    """Tells of one process.
 
-    def __init__(self, lens: Lens, *, sleep: Callable[[float], None] = time.sleep) -> None:
+    Args:
+        lens: what to look through.
+        watching: called after the first look, when watching begins.
+    """
+
+    def __init__(self, lens: Lens, *, watching: Callable[[], None] = lambda: None) -> None:
         self._lens = lens
-        self._sleep = sleep
+        self._watching = watching
         self._investigator = Investigator(lens.proc, lens.source)
 
     def explain(self, pid: int, watch_ns: int) -> Story:
@@ -66,9 +71,11 @@ class Explainer:
 
     def _watch(self, watch_ns: int) -> None:
         deadline = boot_ns() + watch_ns
+        if watch_ns:
+            self._watching()
         while (left := deadline - boot_ns()) > 0:
             self._lens.source.poll(boot_ns())
-            self._sleep(min(_POLL_SECONDS, left / NS))
+            time.sleep(min(_POLL_SECONDS, left / NS))
 
     def _kind(self, pid: int) -> tuple[Kind, Identity]:
         stat = self._lens.proc.stat(self._process_of(pid))

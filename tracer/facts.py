@@ -250,15 +250,14 @@ class Facts:
     def may_still_come(self) -> bool:
         """Whether the parent looks as if it were interested in its children.
 
-        Weak: shells wait when they come to it; who catches or blocks SIGCHLD may act on
-        it, but Go catches everything.
+        Weak: some shells wait only between commands; who catches or blocks SIGCHLD may
+        act on it, but Go catches everything, and bash has acted long since.
         """
         parent = self.parent
-        return (
-            programs.language(parent) is programs.Language.SHELL
-            or bool(parent.sigchld_caught)
-            or bool(parent.sigchld_blocked)
-        )
+        if programs.reaps_on_signal(parent):
+            return False
+        heeds = bool(parent.sigchld_caught) or bool(parent.sigchld_blocked)
+        return programs.is_lazy_shell(parent) or heeds
 
 
 def _same(forker: Forker, process: Process) -> bool:

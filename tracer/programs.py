@@ -47,6 +47,7 @@ _INITS = frozenset(
         "pause",
     }
 )
+_LAZY_SHELLS = frozenset({"sh", "dash", "ash", "ksh", "mksh"})
 _LANGUAGES = (
     (re.compile(r"(ba|da|a|z|k|mk|tc|c|fi)?sh"), Language.SHELL),
     (re.compile(r"(python|pypy)[0-9.]*"), Language.PYTHON),
@@ -88,6 +89,16 @@ def never_waits(process: Process) -> bool:
 def is_known_init(process: Process) -> bool:
     """Tell whether it is named as one of the programs made to reap orphans."""
     return program(process) in _INITS
+
+
+def is_lazy_shell(process: Process) -> bool:
+    """Tell whether it is a shell that reaps only between commands; bash does on SIGCHLD."""
+    return program(process) in _LAZY_SHELLS
+
+
+def reaps_on_signal(process: Process) -> bool:
+    """Tell whether it is a program whose SIGCHLD handler reaps at once: what it left, it leaves."""
+    return program(process) in {"bash", "zsh"}
 
 
 def language(process: Process) -> Language:

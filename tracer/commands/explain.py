@@ -103,9 +103,11 @@ def _story(pid: int, watch_ns: int, chosen: Options, proc: ProcFs) -> Story:
         lens = Lens(proc, source, who.attributor, _saved(chosen, proc))
         if who.pods is not None and who.attributor.attribute_process(pid).container is not None:
             _learn_names(who.pods)
-        if watch_ns and sys.stderr.isatty():
-            print(f"watching for {exact_duration(watch_ns)} …", file=sys.stderr)
-        return Explainer(lens).explain(pid, watch_ns)
+
+        def watching() -> None:
+            print(f"watching for {exact_duration(watch_ns)} …", file=sys.stderr, flush=True)
+
+        return Explainer(lens, watching=watching).explain(pid, watch_ns)
     finally:
         source.close()
 

@@ -118,8 +118,8 @@ def _headline(story: Story) -> list[str]:
         return [
             f"{_subject(story)} is alive, and no zombie: its main thread has ended, others live.",
             (
-                "`ps` shows it as defunct because it shows the main thread. Nobody can reap it, and "
-                "nobody need: it goes when its last thread ends."
+                "`ps` shows it as defunct because it shows the main thread. Nobody can reap it, "
+                "and nobody need: it goes when its last thread ends."
             ),
         ]
     if story.kind is Kind.PARENT:
