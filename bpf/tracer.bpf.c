@@ -32,6 +32,18 @@ char LICENSE[] SEC("license") = "GPL";
 #define SETTLED_BATCH 16
 #define IDLE_MS 0x7fffffff
 
+/*
+ * The object's BTF describes what a map or a variable is made of. These types
+ * only pass through rings and queues, so they are named here, for the test that
+ * compares them with Python's; libbpf makes no map of a section it does not know.
+ */
+struct {
+	struct zombie zombie;
+	struct gone gone;
+	struct death death;
+	enum origin_kind origin;
+} told_types SEC(".types");
+
 /* Set before load. */
 const volatile __u64 min_age_ns = 0;  /* younger ones are nobody's business yet */
 const volatile __u64 settle_ns = 0;   /* after so long a death leaves `fresh` */
