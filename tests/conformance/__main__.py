@@ -37,6 +37,8 @@ def main():
             watcher.name: result.verdict(watcher.name) for watcher in session.watchers
         }
         report(result)
+    for name, losses in session.losses.items():
+        print(f"{name}: {losses}")
     for name, why in session.failed.items():
         print(f"{'FAILED' if options.source else 'skipped':8}{name:6}cannot start: {why}")
     verdicts = [verdict for row in results.values() for verdict in row.values()]

@@ -90,11 +90,13 @@ class Session:
     Attributes:
         watchers: the sources that started.
         failed: why the others did not, by name.
+        losses: what each source said at the end to have lost.
     """
 
     def __init__(self, sources, scenarios, jobs=6):
         self.watchers = []
         self.failed = {}
+        self.losses = {}
         self._sources = sources
         self._waiting = [name for name in scenarios if name != OLDER]
         self._first = [name for name in scenarios if name == OLDER]
@@ -115,6 +117,7 @@ class Session:
                 for actor in actors.values():
                     actor.end()
                 for watcher in self.watchers:
+                    self.losses[watcher.name] = watcher.source.losses()
                     watcher.source.close()
 
     def _start(self):

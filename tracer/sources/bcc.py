@@ -5,6 +5,7 @@ those that have been dead for the minimum age, user space reads /proc: whether t
 is dead, its parent, start time and exit code.
 """
 
+import itertools
 import time
 from typing import NamedTuple
 
@@ -35,6 +36,8 @@ _SHARE_OF_A_CORE = 0.05
 _SHORTEST_PAUSE_NS = NS // 20
 _LONGEST_CHOSEN_PAUSE_NS = NS // 4
 _GONE_AT_ONCE = 20_000
+_RECHECKED = 2_000
+"""Known zombies read again when the kernel skipped a free hook; all are in a snapshot."""
 _LONGEST_UNTIL_NEXT_LOOK_NS = 60 * NS
 
 
@@ -68,6 +71,7 @@ class BccSource:
         self._living: dict[int, _Look] = {}
         self._found: list[Observation] = []
         self._next_boot_ns = 0
+        self._missed_frees = 0
         self._unreportable = 0
 
     def start(self) -> None:
@@ -122,6 +126,11 @@ class BccSource:
             look = self._living.get(pid)
             if look is None or look.exit_ns != exit_ns or look.again_boot_ns <= now_boot_ns:
                 self._examine(program, pid, exit_ns, now_boot_ns)
+        missed = program.missed("free")
+        if missed != self._missed_frees:
+            self._missed_frees = missed
+            for pid, _, _ in itertools.islice(program.reported.items(), _RECHECKED):
+                self._drop_if_gone(program, pid)
         used_ns = time.thread_time_ns() - began_ns
         self._next_boot_ns = boot_ns() + max(self._pause_ns, int(used_ns / _SHARE_OF_A_CORE))
 
@@ -215,9 +224,13 @@ class BccSource:
         young = {pid for pid, exit_ns in program.deaths.items() if exit_ns > latest}
         stats = list(zombie_stats(self._procfs, set(self._procfs.pids()) - young))
         known = {pid: start_ticks for pid, _, start_ticks in program.reported.items()}
-        for stat in stats:
-            if known.pop(stat.pid, None) != stat.start_ticks:
-                self._watch(program, stat)
+        # Who died while the others were read is young as well.
+        stats = [
+            stat
+            for stat in stats
+            if known.pop(stat.pid, None) == stat.start_ticks
+            or ((self._exit_ns(program, stat) or 0) <= latest and self._watch(program, stat))
+        ]
         for pid in known:
             self._drop_if_gone(program, pid)
         died = {
@@ -228,13 +241,13 @@ class BccSource:
         return StatSnapshot(taken_boot_ns, stats, self._unpack, died)
 
     def losses(self) -> Losses:
-        """Return what found no room in the program's maps."""
+        """Return what found no room in the program's maps, and the hooks that were skipped."""
         program = self._running()
         return Losses(
             map_full=program.counters.sum(bccload.DEATHS_FULL) + self._unreportable,
             ring_full=program.counters.sum(bccload.GONE_FULL),
-            stalled=self._procfs.unparsable,
-            forks_lost=program.counters.sum(bccload.BIRTHS_FULL),
+            stalled=self._procfs.unparsable + program.missed("exit"),
+            forks_lost=program.counters.sum(bccload.BIRTHS_FULL) + program.missed("fork"),
         )
 
     def exits(self) -> int | None:

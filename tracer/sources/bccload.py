@@ -5,7 +5,7 @@ import re
 import struct
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,17 +45,28 @@ class Program:
     Attributes:
         bpf: bcc's object, which owns everything.
         clock: the helper that its times come from.
+        hooks: where the kernel tells of fork, exit, free and wait (proc(5), fdinfo).
         births, deaths, reported, waits, gone, counters: its maps (zombie_bcc.c).
     """
 
     bpf: Any
     clock: str
+    hooks: Mapping[str, Path]
     births: HashMap
     deaths: HashMap
     reported: HashMap
     waits: HashMap
     gone: Queue
     counters: Counters
+
+    def missed(self, hook: str) -> int:
+        """Return how often the kernel skipped the exit, free, fork or wait hook.
+
+        It counts them since Linux 5.12, for other tracepoints than raw ones since 6.7; 0 before.
+        """
+        lines = self.hooks[hook].read_bytes().split(b"\n")
+        counts = [line for line in lines if line.startswith(b"recursion_misses:")]
+        return int(counts[0].split()[1]) if counts else 0
 
     @property
     def monotonic(self) -> bool:
@@ -115,6 +126,10 @@ def load(map_entries: int, reported_entries: int, clocks: tuple[str, ...] = _CLO
     return Program(
         bpf=bpf,
         clock=clock,
+        hooks={
+            name.decode().rpartition("_")[2]: Path(f"/proc/self/fdinfo/{function.fd}")
+            for name, function in bpf.funcs.items()
+        },
         births=HashMap(lib, bpf[b"births"].map_fd, BIRTH),
         deaths=HashMap(lib, bpf[b"deaths"].map_fd, DEATH),
         reported=HashMap(lib, bpf[b"reported"].map_fd, REPORTED),
