@@ -1,0 +1,60 @@
+"""What each told zombie costs: its evidence and cause, and its line."""
+
+import time
+
+from figures import Figure, median
+from work import holding
+
+
+def measure(scale):
+    from tracer.clock import boot_ns, boot_to_wall_ns
+    from tracer.evidence import Investigator
+    from tracer.identity import Attributor
+    from tracer.procfs import ProcFs
+    from tracer.records import Record, Zombie
+    from tracer.render.document import zombie_document
+    from tracer.sinks.jsonlog import json_line
+    from tracer.sources.core import CoreSource
+
+    rounds = 100 if scale.quick else 1000
+    proc = ProcFs()
+    source = CoreSource(min_age_ns=0)
+    source.start()
+    took = {"whose": [], "why": [], "line": []}
+    try:
+        with holding("storm", 20, 1) as (parent, _):
+            snapshot = source.snapshot()
+            children = [
+                snapshot.child(index)
+                for index, key in enumerate(snapshot.keys())
+                if key[2] == parent.pid
+            ]
+            attributor = Attributor(proc.cgroup, None, None)
+            investigator = Investigator(proc, source)
+            to_wall_ns = boot_to_wall_ns()
+            for number in range(rounds):
+                child = children[number % len(children)]
+                now = boot_ns()
+                zombie = Zombie(child, now, now, 19)
+                began = time.perf_counter()
+                attribution = attributor.attribute(child, child.parent_pid)
+                attributed = time.perf_counter()
+                finding = investigator.investigate(zombie, attribution, now, 19)
+                found = time.perf_counter()
+                record = Record(
+                    zombie, 0, finding.parent, finding.waits, attribution, finding.cause
+                )
+                line = json_line(
+                    zombie_document(record, node_name="bench", to_wall_ns=to_wall_ns)
+                )
+                took["line"].append(time.perf_counter() - found)
+                took["why"].append(found - attributed)
+                took["whose"].append(attributed - began)
+    finally:
+        source.close()
+    us = {name: 1e6 * median(times) for name, times in took.items()}
+    return [
+        Figure("a zombie's container, from its cgroup", f"{us['whose']:.0f} µs"),
+        Figure("… its evidence and cause", f"{us['why']:.0f} µs"),
+        Figure("… its JSON line", f"{us['line']:.0f} µs", f"{len(line)} bytes"),
+    ]

@@ -1,0 +1,81 @@
+"""A storm of short processes, a few of them left zombies: exactly those are told."""
+
+import contextlib
+import time
+
+import agent
+from figures import Figure
+from machine import wait_until
+from work import binary, holding  # noqa: F401 - built before the clock runs
+
+KEEP = 100
+BY_LINE_PARENTS = 10
+
+
+def measure(scale):
+    total = 20_000 if scale.quick else 100_000
+    return [_one_by_one(total), _in_a_storm(total)]
+
+
+def _one_by_one(total):
+    """From ten parents, none of which has so many that they are told in a storm."""
+    wanted = {}
+    with agent.agent() as one, contextlib.ExitStack() as held:
+        for _ in range(BY_LINE_PARENTS):
+            parent, lines = held.enter_context(
+                holding("storm", total // BY_LINE_PARENTS, KEEP)
+            )
+            wanted |= {int(pid): parent.pid for (pid,) in lines}
+        parents = set(wanted.values())
+        with contextlib.suppress(RuntimeError):  # the comparison below says what is missing
+            wait_until(lambda: len(one.detected(parents)) >= len(wanted), 30, "all detected")
+        time.sleep(1)  # for one too many
+        found = one.detected(parents)
+        lost = _losses(one)
+    missing, extra = wanted.keys() - found.keys(), found.keys() - wanted.keys()
+    return Figure(
+        f"{total:,} processes, 1 in {KEEP} left: told by line",
+        f"{len(found)} of {len(wanted)}",
+        f"{len(missing)} missing, {len(extra)} extra, lost on the way: {lost}",
+        "exactly those",
+        not missing and not extra,
+    )
+
+
+def _in_a_storm(total):
+    """From one parent: some by line, the others counted."""
+    with agent.agent() as one, holding("storm", total, KEEP) as (parent, lines):
+        wanted = {int(pid) for (pid,) in lines}
+
+        def told():
+            return len(one.detected({parent.pid})) + _counted(one, parent.pid)
+
+        with contextlib.suppress(RuntimeError):
+            wait_until(lambda: told() >= len(wanted), 60, "all detected or counted")
+        time.sleep(1)
+        found = one.detected({parent.pid})
+        extra = found.keys() - wanted
+        number = told()
+        lost = _losses(one)
+    return Figure(
+        "… the same from one parent: by line and in a storm",
+        f"{number} of {len(wanted)}",
+        f"{len(found)} lines, {len(extra)} extra, lost on the way: {lost}",
+        "exactly those",
+        number == len(wanted) and not extra,
+    )
+
+
+def _counted(one, parent_pid):
+    counted = 0
+    for _, line in list(one.lines):
+        if line["event"] == "zombie_storm" and line["parent"]["pid"] == parent_pid:
+            counted = line["storm"]["detected"]
+    return counted
+
+
+def _losses(one):
+    for _, line in reversed(list(one.lines)):
+        if line["event"] == "source_changed":
+            return line.get("lost")
+    return 0
