@@ -24,6 +24,7 @@ char LICENSE[] SEC("license") = "GPL";
 #define EXIT_ZOMBIE 0x20
 #define SIGNAL_GROUP_EXIT 0x4 /* include/linux/sched/signal.h */
 #define NSEC_PER_MSEC 1000000ULL
+#define PROC_PID_INIT_INO 0xEFFFFFFCU /* include/linux/proc_ns.h */
 #define LATE_NS 1000000000ULL
 #define RETRY_NS (100 * NSEC_PER_MSEC)
 #define MAX_DEPTH 32          /* cgroups walked on the way up to the root */
@@ -147,13 +148,22 @@ static __always_inline __u32 number_at(struct pid *pid, unsigned int level, __u3
 	return number;
 }
 
-/* The number of a task in its own pid namespace, and that namespace. */
+/*
+ * The number of a task in its own pid namespace, and that namespace. At the host's
+ * own level, where most processes are, nothing needs to be read for it.
+ */
 static __always_inline void read_vpid(struct task_struct *task, __u32 *vpid, __u32 *inum)
 {
-	struct pid *pid = BPF_CORE_READ(task, thread_pid);
+	struct pid *pid = task->thread_pid;
 
-	if (pid) /* else detached: released already */
-		*vpid = number_at(pid, BPF_CORE_READ(pid, level), inum);
+	if (!pid) /* detached: released already */
+		return;
+	if (pid->level) {
+		*vpid = number_at(pid, pid->level, inum);
+	} else {
+		*vpid = task->pid;
+		*inum = PROC_PID_INIT_INO;
+	}
 }
 
 /* A struct pid as user space counts; 0 when it cannot see it. */
@@ -161,6 +171,8 @@ static __always_inline __u32 visible_number(struct pid *pid)
 {
 	__u32 inum = 0, number;
 
+	if (!agent_level)
+		return BPF_CORE_READ(pid, numbers[0].nr);
 	if (!pid || BPF_CORE_READ(pid, level) < agent_level)
 		return 0;
 	number = number_at(pid, agent_level, &inum);
@@ -182,14 +194,13 @@ static __always_inline void remember_key(__u32 pid, __u32 key)
 /* A v1 controller's cgroup of that task, if it is below the root. */
 static __always_inline struct cgroup *controller_cgroup(struct css_set *set, int index)
 {
-	struct cgroup_subsys_state *css = 0;
+	struct cgroup_subsys_state *css = set->subsys[index];
 	struct cgroup *cgroup;
 
-	bpf_core_read(&css, sizeof(css), &set->subsys[index]);
 	if (!css)
 		return 0;
-	cgroup = BPF_CORE_READ(css, cgroup);
-	return cgroup && BPF_CORE_READ(cgroup, level) > 0 ? cgroup : 0;
+	cgroup = css->cgroup;
+	return cgroup && cgroup->level > 0 ? cgroup : 0;
 }
 
 #define TRY_CONTROLLER(cgroup, set, id)                                              \
@@ -205,13 +216,13 @@ static __always_inline struct cgroup *controller_cgroup(struct css_set *set, int
  */
 static __always_inline struct cgroup *telling_cgroup(struct task_struct *task)
 {
-	struct css_set *set = BPF_CORE_READ(task, cgroups);
+	struct css_set *set = task->cgroups;
 	struct cgroup *cgroup;
 
 	if (!set)
 		return 0;
-	cgroup = BPF_CORE_READ(set, dfl_cgrp);
-	if (cgroup && BPF_CORE_READ(cgroup, level) > 0)
+	cgroup = set->dfl_cgrp;
+	if (cgroup && cgroup->level > 0)
 		return cgroup;
 	cgroup = 0;
 	TRY_CONTROLLER(cgroup, set, pids_cgrp_id);
@@ -257,8 +268,8 @@ static __always_inline void read_cgroup(struct task_struct *task, __u64 *id, __u
 
 	if (!cgroup)
 		return;
-	key.id = BPF_CORE_READ(cgroup, kn, id);
-	key.hierarchy = BPF_CORE_READ(cgroup, root, hierarchy_id);
+	key.id = cgroup->kn->id;
+	key.hierarchy = cgroup->root->hierarchy_id;
 	*id = key.id;
 	*hierarchy = key.hierarchy;
 	if (!bpf_map_lookup_elem(&cgroups, &key))
@@ -289,7 +300,7 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 	entry.first_seen_ns = entry.start_ns;
 	entry.forker_pid = visible_pid(parent->group_leader, forker_key);
 	entry.forker_start_ns = parent->group_leader->start_boottime;
-	bpf_probe_read_kernel_str(entry.forker_comm, COMM_LEN, parent->comm);
+	bpf_probe_read_kernel(entry.forker_comm, COMM_LEN, parent->comm);
 
 	/* A process can only go down into a descendant of its own pid namespace. */
 	forker_level = parent->thread_pid->level;
@@ -372,7 +383,7 @@ int BPF_PROG(on_exit, struct task_struct *task)
 	entry->uid = leader->real_cred->uid.val;
 	entry->exit_status = signal->flags & SIGNAL_GROUP_EXIT ? signal->group_exit_code
 							      : leader->exit_code;
-	bpf_probe_read_kernel_str(entry->comm, COMM_LEN, leader->comm);
+	bpf_probe_read_kernel(entry->comm, COMM_LEN, leader->comm);
 	read_vpid(leader, &entry->vpid, &entry->pid_namespace);
 	read_cgroup(leader, &entry->cgroup_id, &entry->cgroup_hierarchy, 0);
 	entry->task = (__u64)leader;
