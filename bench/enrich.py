@@ -44,9 +44,7 @@ def measure(scale):
                 record = Record(
                     zombie, 0, finding.parent, finding.waits, attribution, finding.cause
                 )
-                line = json_line(
-                    zombie_document(record, node_name="bench", to_wall_ns=to_wall_ns)
-                )
+                line = json_line(zombie_document(record, node_name="bench", to_wall_ns=to_wall_ns))
                 took["line"].append(time.perf_counter() - found)
                 took["why"].append(found - attributed)
                 took["whose"].append(attributed - began)

@@ -1,11 +1,14 @@
-"""The time that the hooks take from each process's life, as the kernel counts it."""
+"""The time that the hooks take from each process's life, as the kernel counts it.
+
+A life is one fork, one exec, one exit, one release, and one wait call of the parent.
+"""
 
 import agent
 import bpfstats
 import work
 from figures import MISSING, Figure, median, within
 
-HOOKS = ("on_fork", "on_exit", "on_free", "on_wait")
+HOOKS = ("on_fork", "on_exec", "on_exit", "on_free", "on_wait")
 ROUNDS = 10
 
 
@@ -52,6 +55,7 @@ def measure(scale):
 def _round(pid, count):
     before = bpfstats.programs(pid)
     work.run("count", count)
+    work.run("execs", count // 20)
     spent = bpfstats.spent(before, bpfstats.programs(pid))
     if not spent:
         raise RuntimeError(f"no BPF program of process {pid} ran")

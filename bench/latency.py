@@ -20,8 +20,7 @@ def measure(scale):
         ("… --follow -o json, 1s", 1, 0.15, ("--follow", "-o", "json")),
     )
     return [
-        _case(title, count, min_age, limit, arguments)
-        for title, min_age, limit, arguments in cases
+        _case(title, count, min_age, limit, arguments) for title, min_age, limit, arguments in cases
     ]
 
 

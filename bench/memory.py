@@ -50,7 +50,7 @@ def _watching():
         arguments += ["--node-name", "worker-1", "--source", "core"]
         try:
             with agent.agent(*arguments, kubernetes=True) as one:
-                wait_until(lambda: ("watch" in {r[0] for r in api.requests}), 15, "the watch")
+                wait_until(lambda: "watch" in {r[0] for r in api.requests}, 15, "the watch")
                 return within(
                     f"RSS, core with a watch of {PODS} pods", _settled(one), "MB", 60, digits=1
                 )

@@ -6,7 +6,7 @@ import urllib.request
 
 import agent
 from figures import Figure, within
-from machine import cpu_seconds, cpu_share, free_port, rss_mb, room_for, wait_until
+from machine import cpu_seconds, cpu_share, free_port, room_for, rss_mb, wait_until
 from work import zombies
 
 PARENTS = 20
@@ -48,4 +48,6 @@ def measure(scale):
 def _counted(url):
     with urllib.request.urlopen(url, timeout=60) as answer:
         text = answer.read().decode()
-    return sum(map(float, re.findall(r"^zombie_tracer_zombies(?:\{.*\})? (\S+)$", text, re.M)))
+    return sum(
+        map(float, re.findall(r"^zombie_tracer_zombies(?:\{.*\})? (\S+)$", text, re.MULTILINE))
+    )

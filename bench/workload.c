@@ -3,9 +3,12 @@
  *
  *   workload cycles SECONDS          fork, exit, wait as fast as it goes; prints how many a second
  *   workload count N                 the same, N times
+ *   workload execs N                 the same, N times, the child executing /bin/true
  *   workload rate R SECONDS          the same, R times a second
  *   workload zombies N PARENTS       N zombies of so many parents, until stdin is closed
- *   workload storm N KEEP            N children, each KEEPth left a zombie; prints those pids
+ *   workload storm N KEEP            N children, each KEEPth left a zombie; prints those pids,
+ *                                    and `PID late` for one that was really dead for a
+ *                                    second because we got no processor to reap it
  *   workload trickle N R             a zombie R times a second, N of them; prints pid and
  *                                    CLOCK_REALTIME ns just before its birth
  *
@@ -22,6 +25,8 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#define LATE_SECONDS 0.9
 
 static double now(void)
 {
@@ -44,7 +49,21 @@ static pid_t child(void)
 	return pid;
 }
 
-static void cycle(void)
+static void exec_cycle(void)
+{
+	pid_t pid = vfork();
+
+	if (!pid) {
+		execl("/bin/true", "true", (char *)NULL);
+		_exit(127);
+	}
+	if (pid < 0 || waitpid(pid, NULL, 0) != pid) {
+		perror("workload: true");
+		exit(1);
+	}
+}
+
+static pid_t cycle(void)
 {
 	pid_t pid = child();
 
@@ -52,6 +71,7 @@ static void cycle(void)
 		perror("workload: waitpid");
 		exit(1);
 	}
+	return pid;
 }
 
 static void sleep_until(double when)
@@ -137,10 +157,13 @@ static void zombies(long count, long parents)
 static void storm(long count, long keep)
 {
 	for (long i = 1; i <= count; i++) {
-		if (i % keep)
-			cycle();
-		else
-			printf("%d\n", child());
+		double began = now();
+		pid_t pid = i % keep ? cycle() : child();
+
+		if (i % keep == 0)
+			printf("%d\n", pid);
+		else if (now() > began + LATE_SECONDS)
+			printf("%d late\n", pid);
 	}
 	printf("ready\n");
 	hold();
@@ -176,6 +199,9 @@ int main(int argc, char **argv)
 	else if (!strcmp(what, "count"))
 		for (long i = 0; i < first; i++)
 			cycle();
+	else if (!strcmp(what, "execs"))
+		for (long i = 0; i < first; i++)
+			exec_cycle();
 	else if (!strcmp(what, "rate") && second)
 		rate(first, second);
 	else if (!strcmp(what, "zombies") && second)
