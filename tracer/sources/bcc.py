@@ -246,7 +246,8 @@ class BccSource:
         return Losses(
             map_full=program.counters.sum(bccload.DEATHS_FULL) + self._unreportable,
             ring_full=program.counters.sum(bccload.GONE_FULL),
-            stalled=self._procfs.unparsable + program.missed("exit"),
+            missed=program.missed("exit"),
+            stalled=self._procfs.unparsable,
             forks_lost=program.counters.sum(bccload.BIRTHS_FULL) + program.missed("fork"),
         )
 

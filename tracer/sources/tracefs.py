@@ -14,6 +14,8 @@ _CLONE_NEWNS = 0x20000
 _MS_REC = 0x4000
 _MS_SLAVE = 0x80000
 _MOUNT_POINT = Path("/sys/kernel/tracing")
+_ABOVE = (b"/", b"/sys")
+"""Mount points above it, the outermost first."""
 _PLACES = (Path("/sys/kernel/debug/tracing"), _MOUNT_POINT)
 """Where bcc looks, in the order of its Python module."""
 
@@ -68,8 +70,10 @@ def _private_tracefs() -> Path:
     if place is not None:
         return place
     _check(libc.unshare(_CLONE_NEWNS), "make a mount namespace")
-    # Mounts made on the machine still arrive here, ours do not go out.
-    _check(libc.mount(b"none", b"/", None, _MS_REC | _MS_SLAVE, None), "detach from its mounts")
+    # Mounts made on the machine still arrive here, ours do not go out. Where / is no mount
+    # point (chroot), /sys is one.
+    slave = (libc.mount(b"none", place, None, _MS_REC | _MS_SLAVE, None) for place in _ABOVE)
+    _check(0 if any(result == 0 for result in slave) else -1, "detach from its mounts")
     _check(libc.mount(b"tracefs", bytes(_MOUNT_POINT), b"tracefs", 0, None), "mount tracefs")
     place = mounted()
     if place is None:
