@@ -192,13 +192,9 @@ def _parent_waits_elsewhere(facts: Facts) -> Verdict | None:
 
 
 def _doubted(sure: Confidence, facts: Facts) -> Confidence:
-    """Be less sure of a pid 1's own guilt where nobody saw who forked: it may have adopted.
-
-    A zombie that bears its parent's name never executed a program, so it was likely
-    forked by it.
-    """
+    """Be less sure of a pid 1's own guilt where nobody saw who forked: it may have adopted."""
     unseen = facts.adopted is None and facts.parent.is_init
-    return POSSIBLE if unseen and facts.child.comm != facts.parent.comm else sure
+    return POSSIBLE if unseen else sure
 
 
 def _elsewhere(facts: Facts) -> Confidence | None:
@@ -272,8 +268,10 @@ def _never_seen_waiting(facts: Facts) -> Confidence:
         return CERTAIN
     # A parent that has just started may be about to make its first round; one that left
     # this one lying for a minute before anybody watched is hardly about to.
+    if facts.watched_all_its_life:
+        return LIKELY if facts.watched_ns >= _FIRST_ROUND_NS else POSSIBLE
     long_dead = facts.age_ns >= PATIENT_NS and facts.observed_ns >= NS
-    return LIKELY if long_dead or facts.watched_ns >= _FIRST_ROUND_NS else POSSIBLE
+    return LIKELY if long_dead or facts.observed_ns >= LONG_ENOUGH_NS else POSSIBLE
 
 
 def _not_any_more(facts: Facts) -> Confidence:
