@@ -25,6 +25,8 @@ LONG_ENOUGH_NS = 95 * NS // 10
 under the agent's default minimum age."""
 PATIENT_NS = 60 * NS
 """The same for programs that may still come to it: shells between commands, event loops."""
+FIRST_ROUND_NS = 5 * NS
+"""A parent watched for so long without a wait call is likely to make none."""
 MARGIN_NS = NS
 """A wait so shortly after a death may have come before the kernel made it a zombie:
 exit_mm() of a large process and exit_notify() come later than the exit hook."""

@@ -8,6 +8,7 @@ tell otherwise (`sleep` has no wait call in it).
 import posixpath
 import re
 from enum import StrEnum
+from functools import lru_cache
 
 from tracer.records import Process
 
@@ -61,10 +62,15 @@ _LANGUAGES = (
 
 def program(process: Process) -> str:
     """Return the name of the program file; the process's own name where that is unknown."""
-    if process.path is None:
-        return process.comm
-    name = posixpath.basename(process.path.removesuffix(" (deleted)"))
-    return process.comm if name in _MULTICALL else name
+    return _program(process.path, process.comm)
+
+
+@lru_cache(maxsize=1024)
+def _program(path: str | None, comm: str) -> str:
+    if path is None:
+        return comm
+    name = posixpath.basename(path.removesuffix(" (deleted)"))
+    return comm if name in _MULTICALL else name
 
 
 def is_runtime(process: Process) -> bool | None:
