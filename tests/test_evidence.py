@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from support.zombies import start_ticks, wait_until, zombies
 
 from tracer.clock import boot_ns
-from tracer.evidence import KEPT_NS, Investigator
+from tracer.evidence import Investigator
 from tracer.freezer import is_frozen, parse_membership
+from tracer.parentview import KEPT_NS
 from tracer.procfs import ProcFs
 from tracer.records import BlockedWait, Identity, WaitFor, Zombie
 from tracer.sources.proc import ProcSource

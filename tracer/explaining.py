@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from tracer import advice
 from tracer.clock import NS, boot_ns
-from tracer.evidence import Investigator, ParentView
+from tracer.evidence import Investigator
 from tracer.identity import Attributor
 from tracer.procfs import ProcFs
 from tracer.records import Attribution, Child, Evidence, Identity, Process, Record, Source, Zombie
@@ -140,7 +140,7 @@ class Explainer:
         )
 
     def _of_parent(self, kind: Kind, identity: Identity, now: int, watched_ns: int) -> Story:
-        view: ParentView = self._investigator.parent(identity.pid, now)
+        view = self._investigator.parent(identity.pid, now)
         process = view.process
         if process is None or process.identity != identity:
             raise Vanished
