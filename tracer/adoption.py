@@ -54,7 +54,10 @@ def _perhaps_adopted(facts: Facts) -> Confidence | None:
     if facts.waited_any_since or facts.blocked_for_any:
         return POSSIBLE
     if facts.strange_session:
-        return LIKELY
+        # Without BPF the machine's own init gets the benefit of the doubt: it reaps as a rule.
+        patient = facts.watched_ns >= FIRST_ROUND_NS or facts.parent_never_waits_by_nature
+        unseen = facts.waits is None and facts.parent.identity.pid != 1
+        return LIKELY if patient or unseen else POSSIBLE
     if facts.parent_never_waits_by_nature and facts.born_after_parent_ns > INHERITED_NS:
         return LIKELY
     return None

@@ -115,7 +115,7 @@ class Investigator:
             session=stat.session if stat else None,
             group=stat.pgrp if stat else None,
             attribution=attribution,
-            entered=_entered(stat, status, parent),
+            entered=_entered(child, stat, status, parent),
             pid_in_parent=_pid_in_parent(child, status, parent),
             exit_signal=stat.exit_signal if stat else None,
             forker_alive=self._forker_alive(child, parent),
@@ -161,13 +161,19 @@ class Investigator:
         )
 
 
-def _entered(stat: Stat | None, status: Status | None, parent: Process | None) -> bool | None:
+def _entered(
+    child: Child, stat: Stat | None, status: Status | None, parent: Process | None
+) -> bool | None:
     """Tell from its session that it entered its pid namespace from outside; else None.
 
     A session made outside shows as 0 inside. Its init may be in such a session too, and
     hand it down.
     """
     if stat is None or status is None or parent is None or not parent.is_init:
+        return None
+    own, parents = child.pid_namespace, parent.pid_namespace
+    if parent.identity.pid == 1 or (own is not None and parents is not None and own != parents):
+        # An orphan of an inner pid namespace, given to the init of an outer one.
         return None
     nested = len(status.vpids) > 1 and len(status.sessions) == len(status.vpids)
     outside = nested and status.sessions[-1] == 0 and stat.session != parent.session

@@ -27,7 +27,7 @@ PATIENT_NS = 60 * NS
 """The same for programs that may still come to it: shells between commands, event loops."""
 FIRST_ROUND_NS = 5 * NS
 """A parent watched for so long without a wait call is likely to make none."""
-MARGIN_NS = NS
+MARGIN_NS = NS // 2
 """A wait so shortly after a death may have come before the kernel made it a zombie:
 exit_mm() of a large process and exit_notify() come later than the exit hook."""
 INHERITED_NS = 5 * NS
@@ -169,7 +169,7 @@ class Facts:
     def reaped_just_now(self) -> bool:
         """Whether it vanished as it was looked at, after a wait call of its parent."""
         last = self.waits.last_boot_ns if self.waits else None
-        return self.evidence.gone and last is not None and last > self.now - MARGIN_NS
+        return self.evidence.gone and last is not None and last > self.now - NS
 
     @property
     def waited_before_its_birth_only(self) -> bool:
@@ -196,7 +196,7 @@ class Facts:
         if waits is None or waits.last_any_boot_ns is None or waits.any < 3:
             return False
         rhythm = (waits.last_any_boot_ns - waits.watched_since_boot_ns) // waits.any
-        return self.now - waits.last_any_boot_ns <= 3 * rhythm + MARGIN_NS
+        return self.now - waits.last_any_boot_ns <= 3 * rhythm + NS
 
     @property
     def took_another_at_its_death(self) -> bool:

@@ -169,9 +169,10 @@ def enclosure(cases: Sequence[Case], shop: Workshop) -> Iterator[Enclosure]:
     assert mount is not None
     kept: list[Kept] = []
     whole = Enclosure(shop, kept)
+    run = time.monotonic_ns()
     try:
         for index, case in enumerate(cases):
-            name = f"tracer-zoo-{os.getpid()}-{index}"
+            name = f"tracer-zoo-{run}-{index}"
             folder = mount / name
             folder.mkdir()
             process = _start(case.command(shop), folder, shop)
