@@ -80,7 +80,8 @@ def wait_history(facts: Facts) -> Lines:
         else f"in the {duration(facts.watched_ns)} that it was watched"
     )
     if facts.waited_never:
-        return (f"{parent(facts)} made no wait call {since}", *blocked(facts))
+        new = "began no new" if facts.evidence.blocked_waits else "made no"
+        return (f"{parent(facts)} {new} wait call {since}", *blocked(facts))
     calls = (
         f"{parent(facts)} made {count(waits.any, 'wait call')} for any child "
         f"and {waits.specific} for one pid or group {since}"
@@ -119,16 +120,21 @@ def _reaped(waits: Waits) -> Lines:
 
 def blocked(facts: Facts) -> Lines:
     """Say in which wait calls the parent is now."""
-    return tuple(dict.fromkeys(_blocked(call) for call in facts.evidence.blocked_waits))
+    inside = "" if facts.parent.vpid == facts.parent.identity.pid else " of its pid namespace"
+    return tuple(dict.fromkeys(_blocked(call, inside) for call in facts.evidence.blocked_waits))
 
 
-def _blocked(call: BlockedWait) -> str:
+def _blocked(call: BlockedWait, inside: str) -> str:
     if call.wanted is WaitFor.ANY:
         return "it is inside a wait call for any child now"
     if call.wanted is WaitFor.GROUP:
-        which = "its own process group" if call.number is None else f"process group {call.number}"
+        which = (
+            "its own process group"
+            if call.number is None
+            else f"process group {call.number}{inside}"
+        )
         return f"it is blocked now in a wait call for {which}"
-    which = "a pidfd" if call.number is None else f"pid {call.number} (in its own pid namespace)"
+    which = "a pidfd" if call.number is None else f"pid {call.number}{inside}"
     return f"it is blocked now in a wait call for {which}"
 
 

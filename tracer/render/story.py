@@ -249,7 +249,8 @@ def _waiting(story: Story) -> list[str]:
     waits, now = story.view.waits, story.now_boot_ns
     if story.subject is None or story.kind is Kind.DEAD_LEADER:
         return []
-    lines = [_blocked(call) for call in dict.fromkeys(story.view.blocked)]
+    nested = story.subject.vpid != story.subject.identity.pid
+    lines = [_blocked(call, nested=nested) for call in dict.fromkeys(story.view.blocked)]
     if waits is None:
         return [*lines, "its wait calls were not watched: that takes BPF and --watch"]
     watched = short_duration(now - waits.watched_since_boot_ns)
@@ -265,12 +266,13 @@ def _waiting(story: Story) -> list[str]:
     return lines
 
 
-def _blocked(call: BlockedWait) -> str:
+def _blocked(call: BlockedWait, *, nested: bool) -> str:
     if call.wanted is WaitFor.ANY:
         return "it is in a wait call for any child now: it reaps what dies, at once"
     if call.wanted is WaitFor.GROUP:
         return f"it is in a wait call for process group {call.number or 'of its own'} now"
-    whom = "a pidfd" if call.number is None else f"pid {call.number} (in its own pid namespace)"
+    inside = " of its pid namespace" if nested else ""
+    whom = "a pidfd" if call.number is None else f"pid {call.number}{inside}"
     return f"it is blocked in a wait call for {whom} now"
 
 
