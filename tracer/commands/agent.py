@@ -39,6 +39,13 @@ class _Late:
     """What the parts of an engine need of the engine, which is made last."""
 
     engine: Engine | None = None
+    stopped: str | None = None
+
+    def attach(self, engine: Engine) -> None:
+        """Make the engine known, and pass on a stop that came before it."""
+        self.engine = engine
+        if self.stopped is not None:
+            engine.stop(self.stopped)
 
     def emit(self, event: Event) -> None:
         if self.engine is not None:
@@ -48,6 +55,8 @@ class _Late:
         return EngineStatus() if self.engine is None else self.engine.status
 
     def stop(self, reason: str) -> None:
+        # Kept first: attach() may run in another thread meanwhile.
+        self.stopped = self.stopped or reason
         if self.engine is not None:
             self.engine.stop(reason)
 
@@ -73,20 +82,25 @@ def run(args: argparse.Namespace) -> int:
     chosen = options.read(args, min_age=FOLLOW_MIN_AGE if follow else AGENT_MIN_AGE)
     assembly.start_logging(chosen)
     late = _Late()
+    # From here on: whoever ends us while a source is being loaded wants a clean end too.
+    with _signals(late.stop):
+        _run_engine(chosen, late, follow=follow, live=follow and args.output != "json")
+    return 0
+
+
+def _run_engine(chosen: Options, late: _Late, *, follow: bool, live: bool) -> None:
     proc = assembly.open_proc(chosen)
     store = StateStore(chosen.state_dir, proc.boot_id() or "")
     memory = Memory(store, proc, writes=not follow)
-    live = follow and args.output != "json"
     sinks: list[Sink] = [_main_sink(chosen, memory, late, live=live)]
     server = _serve(chosen, late, sinks)
     try:
-        late.engine = engine = _engine(chosen, proc, memory, late, sinks)
-        with _signals(engine.stop):
-            engine.run()
+        engine = _engine(chosen, proc, memory, late, sinks)
+        late.attach(engine)
+        engine.run()
     finally:
         if server is not None:
             server.close()
-    return 0
 
 
 def _main_sink(chosen: Options, memory: Memory, late: _Late, *, live: bool) -> Sink:
@@ -185,6 +199,8 @@ class _signals:  # noqa: N801 - reads as a function in a with statement
 
     def __enter__(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
+                continue  # nohup: whoever started us wants us to outlive the terminal
             self._before[number] = signal.signal(number, self._handle)
 
     def __exit__(self, *_: object) -> None:

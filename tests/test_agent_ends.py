@@ -1,0 +1,63 @@
+"""What ends the agent early, and what must not: readers that are gone, signals, nohup."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from tracer.commands.agent import _Late
+
+ARGUMENTS = ("--state-dir", "none", "--no-kubernetes", "--source", "proc")
+
+
+@contextlib.contextmanager
+def agent(*arguments, **options):
+    command = [sys.executable, "-m", "tracer", *ARGUMENTS, *arguments]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **options) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("arguments", [(), ("--follow",)])
+def test_a_reader_that_is_gone_before_the_start_ends_it(arguments):
+    """`tracer | true`: nobody will ever read a line."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with agent(*arguments, stdout=writer) as process:
+        os.close(writer)
+        assert process.wait(20) == 0
+        assert process.stderr.read() == ""
+
+
+def test_nohup_lets_it_outlive_its_terminal():
+    """Who starts it with SIGHUP ignored wants it to stay when the terminal goes."""
+    ignored = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        running = agent(stdout=subprocess.PIPE)
+        process = running.__enter__()
+    finally:
+        signal.signal(signal.SIGHUP, ignored)
+    with contextlib.ExitStack() as stack:
+        stack.push(running.__exit__)
+        assert "agent_started" in process.stdout.readline()
+        process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+        last = process.stdout.read().splitlines()[-1]
+        assert '"reason":"SIGTERM"' in last
+
+
+def test_a_stop_before_the_engine_is_made_is_not_forgotten():
+    """The reader's end is noticed by a thread, which may be faster than the start."""
+    reasons = []
+    late = _Late()
+    late.stop("stdout was closed")
+    late.attach(SimpleNamespace(stop=reasons.append))
+    late.stop("SIGTERM")
+    assert reasons == ["stdout was closed", "SIGTERM"]
