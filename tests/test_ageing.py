@@ -212,6 +212,56 @@ def test_a_storm_that_is_reaped_at_once_has_drained_when_it_ends():
     assert table.next_due_boot_ns() is None
 
 
+def test_what_is_left_of_an_ended_storm_asks_for_no_attention():
+    """A due time in the past would keep the loop awake for as long as they stay."""
+    table = Table(0, RULES)
+    table.apply([child(pid, exit_ns=1, parent=7) for pid in range(100, 150)], NS)
+    table.tick(32 * NS)
+    table.tick(64 * NS)
+    # One of those counted is reaped, the others stay.
+    table.apply([Gone(Identity(149, 1), 65 * NS)], 65 * NS)
+    table.tick(100_000 * NS)
+    assert table.tick(200_000 * NS) == []
+    assert table.next_due_boot_ns() is None
+
+
+def test_a_leak_too_slow_for_a_storm_is_counted_once_it_is_large():
+    """Every second one, for ever: the lines and the memory have an end all the same."""
+    table = Table(0, StormRules(listed=100))
+    phases = []
+    for second in range(1, 2001):
+        out = table.apply([child(second, exit_ns=second * NS, parent=7)], second * NS)
+        out += table.tick(second * NS)
+        phases += [t.storm.phase for t in out if isinstance(t, StormChanged)]
+    assert len(list(table.listed())) == 100
+    assert table.totals().zombies == 2000
+    assert phases[0] is StormPhase.BEGAN
+    assert set(phases[1:]) == {StormPhase.ONGOING}
+    assert len(phases) <= 1 + 1900 / 30
+    # Once nothing changes any more there is nothing to wake for but ages.
+    table.tick(3000 * NS)
+    assert table.tick(3500 * NS) == []
+    due = table.next_due_boot_ns()
+    assert due is None or due > 3500 * NS
+    table.apply([Gone(Identity(pid, 1), 3600 * NS) for pid in range(1, 50)], 3600 * NS)
+    last = [t for t in table.tick(3700 * NS) if isinstance(t, StormChanged)]
+    assert [t.storm.phase for t in last] == [StormPhase.ENDED]
+
+
+def test_samples_of_a_storm_are_zombies_that_are_there():
+    table = Table(0, RULES)
+    children = [child(pid, exit_ns=1, parent=7) for pid in range(100, 200)]
+    table.apply(children, NS)
+    [before] = table.storms(NS)
+    table.apply([Gone(each.child.identity, 2 * NS) for each in before.samples], 2 * NS)
+    gone = {each.child.identity for each in before.samples}
+    left = [each for each in children if each.identity not in gone]
+    table.reconcile(ListSnapshot(3 * NS, left), 3 * NS)
+    [after] = table.storms(3 * NS)
+    assert len(after.samples) == RULES.samples
+    assert gone.isdisjoint(each.child.identity for each in after.samples)
+
+
 def test_a_restored_storm_stays_counted():
     table = Table(0, RULES)
     flood = Flood(7, 1, detected=50, reaped=10, told_boot_ns=1)

@@ -23,15 +23,17 @@ from tracer.httpserve import Address, MetricsServer, parse_address
 from tracer.records import (
     Attribution,
     Child,
+    Gone,
     Identity,
     Losses,
     Record,
-    Storm,
-    StormPhase,
+    StormChanged,
     Workload,
     Zombie,
 )
 from tracer.sinks.metrics import CONTAINERS, NAMESPACES, MetricsSink
+from tracer.storm import StormRules
+from tracer.table import Table
 
 GOLDEN = Path(__file__).parent / "golden" / "metrics.txt"
 
@@ -60,11 +62,6 @@ def record(attribution=POD, *, exit_seen=True, lifetime_ns=None, cause=NEVER):
 
 def event(name, of):
     return Event(name, NOW, record=of)
-
-
-def storm(phase, detected, reaped, parent_pid=77):
-    of = Storm(parent_pid, phase, detected - reaped, detected, reaped, 1.0, None, (), 5)
-    return Event(EventName.ZOMBIE_STORM, NOW, storm=StormContext(of, None, POD, NEVER))
 
 
 def in_namespace(name):
@@ -105,17 +102,43 @@ def test_what_nobody_knows_is_left_out():
         assert name not in text
 
 
-def test_a_storm_is_counted_by_what_it_adds(sink):
-    for phase, detected, reaped in (
-        (StormPhase.BEGAN, 100, 0),
-        (StormPhase.ONGOING, 250, 40),
-        (StormPhase.ENDED, 300, 300),
-    ):
-        sink.emit(storm(phase, detected, reaped))
-    sink.emit(storm(StormPhase.BEGAN, 10, 1))
-    labels = {"namespace": "example", "cause": "parent_never_waits"}
-    assert value(sink, "zombie_tracer_detected_total", **labels) == 310
-    assert value(sink, "zombie_tracer_reaped_total", namespace="example") == 301
+def test_a_storm_is_counted_once_however_often_it_pauses(sink):
+    """Begin, end, a second begin, drained, a third: each zombie is counted once."""
+    table = Table(0, StormRules(burst=1, refill_per_second=0.001, interval_ns=NS))
+    detected = reaped = 0
+
+    def tell(transitions):
+        nonlocal detected, reaped
+        for transition in transitions:
+            if isinstance(transition, StormChanged):
+                detected, reaped = transition.storm.detected, transition.storm.reaped
+                context = StormContext(transition.storm, None, POD, NEVER)
+                sink.emit(Event(EventName.ZOMBIE_STORM, NOW, storm=context))
+
+    def born(pids, now):
+        children = [Child(Identity(pid, 1), 77, 0, exit_boot_ns=now) for pid in pids]
+        tell(table.apply(children, now))
+
+    def gone(pids, now):
+        tell(table.apply([Gone(Identity(pid, 1), now) for pid in pids], now))
+
+    def total(kind, **labels):
+        return value(sink, f"zombie_tracer_{kind}_total", namespace="example", **labels)
+
+    born(range(101), NS)
+    gone(range(40), 2 * NS)
+    tell(table.tick(3 * NS))
+    tell(table.tick(5 * NS))
+    born(range(200, 210), 6 * NS)
+    gone([*range(40, 101), *range(200, 210)], 7 * NS)
+    tell(table.tick(9 * NS))
+    tell(table.tick(11 * NS))
+    assert (detected, reaped) == (110, 110)
+    assert total("detected", cause="parent_never_waits") == 110
+    assert total("reaped") == 110
+    born(range(300, 303), 13 * NS)
+    assert (detected, reaped) == (3, 0)
+    assert total("detected", cause="parent_never_waits") == 113
 
 
 def test_a_lower_bound_is_no_lifetime(sink):

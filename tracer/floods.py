@@ -1,6 +1,6 @@
 """The zombies that are counted and not listed, parent by parent. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from tracer.pidstore import PidStore
@@ -11,10 +11,16 @@ _SPARE_BUCKETS = 1024
 
 
 class Floods:
-    """Decides who is told one by one, and counts who is not."""
+    """Decides who is told one by one, and counts who is not.
 
-    def __init__(self, rules: StormRules) -> None:
+    Args:
+        rules: the bounds.
+        listed: how many zombies of a parent are listed now.
+    """
+
+    def __init__(self, rules: StormRules, listed: Callable[[int], int]) -> None:
         self.rules = rules
+        self._listed = listed
         self._members = PidStore()
         self._floods: list[Flood] = []
         self._numbers: dict[int, int] = {}
@@ -38,7 +44,8 @@ class Floods:
 
     def admits(self, parent_pid: int, now_boot_ns: int) -> bool:
         """Take one of the lines that a parent may fill; False when none is left."""
-        if self.storming(parent_pid):
+        # The one that asks is listed already.
+        if self.storming(parent_pid) or self._listed(parent_pid) > self.rules.listed:
             return False
         bucket = self._buckets.get(parent_pid)
         if bucket is None:
@@ -63,7 +70,7 @@ class Floods:
             zombie: for a sample, where it is unpacked already.
         """
         number = self._numbers.get(parent_pid)
-        if number is None:
+        if number is None or self._floods[number].over:
             number = self._place(Flood(parent_pid, now_boot_ns, active=False))
         flood = self._floods[number]
         flood.absorb(dead_since_boot_ns)
@@ -71,7 +78,8 @@ class Floods:
         if zombie is not None and len(flood.samples) < self.rules.samples:
             flood.samples.append(zombie)
         if not flood.active:
-            flood.active, flood.began_boot_ns = True, now_boot_ns
+            # One that only paused goes on counting from its first begin.
+            flood.active = True
             self._begun.append(flood)
 
     def begun(self, now_boot_ns: int) -> list[Storm]:
@@ -84,12 +92,29 @@ class Floods:
         number = self._members.discard(*identity)
         if number is None:
             return False
-        self._floods[number].lose()
+        flood = self._floods[number]
+        flood.lose()
+        flood.samples = [each for each in flood.samples if each.child.identity != identity]
         return True
 
     def missing_from(self, pids: Iterable[int]) -> list[Identity]:
         """Return those counted here whose pid is not in `pids`."""
         return [identity for identity, _ in self._members.missing_from(pids)]
+
+    def wanting_samples(self) -> set[int]:
+        """Return the numbers of the floods that could show more samples."""
+        return {
+            number
+            for number, flood in enumerate(self._floods)
+            if len(flood.samples) < min(self.rules.samples, flood.zombies)
+        }
+
+    def add_sample(self, number: int, zombie: Zombie) -> bool:
+        """Add a counted zombie to its flood's samples; return whether more are wanted."""
+        samples = self._floods[number].samples
+        if all(zombie.child.identity != each.child.identity for each in samples):
+            samples.append(zombie)
+        return len(samples) < self.rules.samples
 
     def correct_oldest(self, oldest_boot_ns: dict[int, int]) -> None:
         """Take what a snapshot says of the oldest zombie of each flood, by number."""
@@ -100,7 +125,7 @@ class Floods:
         """Return the storms that must be told of now."""
         storms = []
         for flood in self._floods:
-            phase = flood.due(now_boot_ns, self.rules)
+            phase = flood.due(now_boot_ns, self.rules, crowded=self._crowded(flood.parent_pid))
             if phase is not None:
                 flood.active = phase is StormPhase.ONGOING
                 storms.append(flood.report(phase, now_boot_ns))
@@ -108,11 +133,11 @@ class Floods:
 
     def dues(self) -> list[int]:
         """Return when tick() may have something to tell."""
-        return [
-            flood.told_boot_ns + self.rules.interval_ns
+        told = (
+            flood.due_since_boot_ns(crowded=self._crowded(flood.parent_pid))
             for flood in self._floods
-            if flood.active or flood.reaped != flood.told_reaped
-        ]
+        )
+        return [since + self.rules.interval_ns for since in told if since is not None]
 
     def tidy(self, now_boot_ns: int, parents: int) -> None:
         """Forget the full buckets, when there are many more than parents with zombies."""
@@ -154,10 +179,12 @@ class Floods:
             members.setdefault(self._floods[number].parent_pid, []).append(identity)
         return members
 
+    def _crowded(self, parent_pid: int) -> bool:
+        return self._listed(parent_pid) >= self.rules.listed
+
     def _place(self, flood: Flood) -> int:
         for number, old in enumerate(self._floods):
-            over = not old.active and not old.zombies and old.reaped == old.told_reaped
-            if over:  # its place can be taken
+            if old.over:  # its place can be taken
                 if self._numbers.get(old.parent_pid) == number:
                     del self._numbers[old.parent_pid]
                 self._floods[number] = flood

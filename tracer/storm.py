@@ -16,6 +16,8 @@ class StormRules(NamedTuple):
         interval_ns: a storm is told anew after so long, if anything changed.
         calm_per_second: a storm that brought fewer than these in an interval is over.
         samples: zombies shown in a storm's lines.
+        listed: zombies of one parent that may be listed at a time. Those of a leak too
+            slow to empty the bucket would fill the memory in days.
     """
 
     burst: int = 200
@@ -23,6 +25,7 @@ class StormRules(NamedTuple):
     interval_ns: int = 30 * NS
     calm_per_second: float = 1.0
     samples: int = 5
+    listed: int = 1000
 
 
 @dataclass(slots=True)
@@ -80,6 +83,8 @@ class Flood:
         """Count one of its zombies as reaped."""
         self.zombies -= 1
         self.reaped += 1
+        if not self.zombies:
+            self.oldest_boot_ns = None
 
     def report(self, phase: StormPhase, now_boot_ns: int) -> Storm:
         """Return the numbers since the last report, which this one becomes."""
@@ -100,21 +105,44 @@ class Flood:
             ),
             samples=tuple(self.samples),
             began_boot_ns=self.began_boot_ns,
+            new_detected=self.detected - self.told_detected,
+            new_reaped=self.reaped - self.told_reaped,
         )
         self.told_boot_ns, self.told_detected = now_boot_ns, self.detected
         self.told_reaped = self.reaped
         return storm
 
-    def due(self, now_boot_ns: int, rules: StormRules) -> StormPhase | None:
-        """Return what must be told now, if anything."""
-        if now_boot_ns < self.told_boot_ns + rules.interval_ns:
-            return None
+    @property
+    def over(self) -> bool:
+        """Whether it holds nothing any more and everything of it was told."""
+        return not self.active and not self.zombies and self.reaped == self.told_reaped
+
+    def due_since_boot_ns(self, *, crowded: bool) -> int | None:
+        """Return from when on the interval runs; None while only an event can change due()."""
         if self.active:
+            return None if crowded and not self._changed else self.told_boot_ns
+        drained = not self.zombies and self.reaped != self.told_reaped
+        return self.told_boot_ns if drained else None
+
+    def due(self, now_boot_ns: int, rules: StormRules, *, crowded: bool) -> StormPhase | None:
+        """Return what must be told now, if anything.
+
+        Args:
+            now_boot_ns: the time.
+            rules: the bounds.
+            crowded: no more zombies of this parent may be listed: then its storm does not
+                end, and is told of only where something changed.
+        """
+        since = self.due_since_boot_ns(crowded=crowded)
+        if since is None or now_boot_ns < since + rules.interval_ns:
+            return None
+        if self.active and not crowded:
             elapsed = (now_boot_ns - self.told_boot_ns) / NS
             calm = self.detected - self.told_detected < rules.calm_per_second * elapsed
-            if not calm:
-                return StormPhase.ONGOING
-            return StormPhase.ENDED if self.zombies else StormPhase.DRAINED
-        if self.told_reaped != self.reaped and not self.zombies:
-            return StormPhase.DRAINED
-        return None
+            if calm:
+                return StormPhase.ENDED if self.zombies else StormPhase.DRAINED
+        return StormPhase.ONGOING if self.active else StormPhase.DRAINED
+
+    @property
+    def _changed(self) -> bool:
+        return self.detected != self.told_detected or self.reaped != self.told_reaped

@@ -69,7 +69,7 @@ class Table:
         self._by_parent: Counter[int] = Counter()
         self._ready: list[_Tracked] = []
         self._untold: list[Transition] = []
-        self._floods = Floods(rules or StormRules())
+        self._floods = Floods(rules or StormRules(), self._by_parent.__getitem__)
         self._detected = self._reaped = 0
 
     def apply(self, observations: Iterable[Observation], now_boot_ns: int) -> list[Transition]:
@@ -108,12 +108,19 @@ class Table:
         seen: set[Identity] = set()
         counted = array("I")
         oldest: dict[int, int] = {}
+        wanting = self._floods.wanting_samples()
         for index, (pid, start_ticks, parent_pid, dead_since) in enumerate(snapshot.keys()):
             number = self._floods.number(pid, start_ticks)
             if number is not None:
                 counted.append(pid)
                 if dead_since and dead_since < oldest.get(number, _NEVER):
                     oldest[number] = dead_since
+                if number in wanting:
+                    # Those it had are reaped, or it was restored from a file.
+                    siblings = max(0, self.siblings(parent_pid) - 1)
+                    sample = Zombie(snapshot.child(index), now_boot_ns, now_boot_ns, siblings)
+                    if not self._floods.add_sample(number, sample):
+                        wanting.discard(number)
                 continue
             identity = Identity(pid, start_ticks)
             tracked = self._tracked.get(identity)

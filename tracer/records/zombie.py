@@ -78,6 +78,7 @@ class Storm:
         zombies: of that parent, unreaped now, those told one by one included.
         detected: since the storm began, those not logged one by one.
         reaped: of those.
+        new_detected, new_reaped: how many more these are than when it was told last.
         rate_per_second: detected in the last interval, per second.
         oldest_age_ns: of its zombies; None when unknown.
         samples: a few of them.
@@ -93,6 +94,8 @@ class Storm:
     oldest_age_ns: int | None
     samples: tuple[Zombie, ...]
     began_boot_ns: int
+    new_detected: int = 0
+    new_reaped: int = 0
 
 
 class Detected(NamedTuple):

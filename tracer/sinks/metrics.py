@@ -21,7 +21,7 @@ from prometheus_client.registry import Collector
 from tracer.clock import NS, boot_ns
 from tracer.events import Event, EventName, StormContext
 from tracer.health import OTHER, EngineStatus, StatusFunction, ZombieGroup, fold, oldest
-from tracer.records import Attribution, Cause, CauseCode, StormPhase
+from tracer.records import Attribution, Cause, CauseCode
 
 CONTAINERS = 250
 """Containers with series of their own: more than the pods of a node (110 by default)."""
@@ -54,7 +54,6 @@ class MetricsSink:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry(auto_describe=False)
         self._namespaces: set[str] = set()
-        self._storms: dict[tuple[int, int], tuple[int, int]] = {}
         self._detected = Counter(
             "zombie_tracer_detected",
             "Zombies that outlived the minimum age, those of storms included.",
@@ -105,19 +104,11 @@ class MetricsSink:
         """Do nothing: there is nothing to write out."""
 
     def _count_storm(self, context: StormContext) -> None:
-        """Count what a storm adds to what was counted of it before."""
+        """Count what a storm adds to what was told of it before."""
         storm = context.storm
-        key = (storm.parent_pid, storm.began_boot_ns)
-        detected, reaped = self._storms.get(key, (0, 0))
         namespace = self._namespace(context.attribution)
-        self._detected.labels(namespace, _cause(context.cause)).inc(
-            max(0, storm.detected - detected)
-        )
-        self._reaped.labels(namespace).inc(max(0, storm.reaped - reaped))
-        if storm.phase is StormPhase.ENDED:
-            self._storms.pop(key, None)
-        else:
-            self._storms[key] = (storm.detected, storm.reaped)
+        self._detected.labels(namespace, _cause(context.cause)).inc(storm.new_detected)
+        self._reaped.labels(namespace).inc(storm.new_reaped)
 
     def _namespace(self, attribution: Attribution) -> str:
         name = "" if attribution.workload is None else attribution.workload.namespace
