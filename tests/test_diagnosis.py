@@ -107,6 +107,10 @@ CASES = {
             parent=replace(INIT, path="/usr/bin/sleep", comm="sleep"), age_ns=NS,
             waits=waits(3, 0, last=BORN, last_any=BORN, reaped=3)),
         "parent_never_waits", "certain"),
+    "a program executed over the shell that forked it": (
+        evidence(child={"start_boot_ns": BORN}, waits=waits()._replace(
+            exec_boot_ns=BORN + NS, watched_since_boot_ns=BORN + NS)),
+        "parent_never_waits", "certain"),
     "blocked for another since before": (
         evidence(waits=waits(0, 1, last=DIED - NS), blocked_waits=BLOCKED),
         "parent_waits_elsewhere", "certain"),

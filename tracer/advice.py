@@ -5,6 +5,7 @@ advise() gives a few sentences for the log line; steps() the whole list for
 """
 
 from tracer import programs, remedies, waitcode
+from tracer.facts import Facts
 from tracer.records import CauseCode, Evidence
 
 MAX_CHARACTERS = 700
@@ -59,6 +60,17 @@ def _never(evidence: Evidence) -> tuple[str, ...]:
             "script with `wait` in place of it."
         )
         return fix, _AGE_IS_NO_CURE, _clear(evidence)
+    if Facts(evidence, parent).parent_executed_since:
+        name = programs.program(parent)
+        return (
+            (
+                f"{name} was executed over the program that forked this child, and does not know "
+                f"of it: start {name} as a child of its own below an init (`tini -- sh -c …`), or "
+                "start the other job elsewhere."
+            ),
+            _AGE_IS_NO_CURE,
+            _clear(evidence),
+        )
     return (
         f"Fix {programs.program(parent)} (pid {parent.identity.pid}): "
         + waitcode.how_to_wait(programs.language(parent)),

@@ -107,17 +107,17 @@ class Facts:
 
     @property
     def parent_executed_since(self) -> bool:
-        """Whether the parent bore another name when it forked, so that it is another program now.
+        """Whether the parent forked it as another program than it is now.
 
-        Threads have names of their own, so for a program with threads this says nothing.
+        Where execs are not seen, from its name then: threads have names of their own, so
+        for a program with threads that says nothing.
         """
-        forker = self.child.forker
-        return (
-            forker is not None
-            and bool(self.forker_is_parent)
-            and self.parent.threads == 1
-            and forker.comm not in {None, self.parent.comm}
-        )
+        forker, executed = self.child.forker, self.waits and self.waits.exec_boot_ns
+        if forker is None or not self.forker_is_parent:
+            return False
+        if executed is not None:
+            return executed > self.child.start_boot_ns
+        return self.parent.threads == 1 and forker.comm not in {None, self.parent.comm}
 
     @property
     def parent_never_waits_by_nature(self) -> bool:
@@ -133,12 +133,11 @@ class Facts:
 
     @property
     def watched_all_its_life(self) -> bool:
-        """Whether no wait of the parent can have been missed."""
-        return (
-            self.waits is not None
-            and self.evidence.waits_complete
-            and self.waits.watched_since_boot_ns <= self.parent_start_boot_ns + 2 * TICK_NS
-        )
+        """Whether no wait of the program that the parent is now can have been missed."""
+        if self.waits is None or not self.evidence.waits_complete:
+            return False
+        began = max(self.parent_start_boot_ns, self.waits.exec_boot_ns or 0)
+        return self.waits.watched_since_boot_ns <= began + 2 * TICK_NS
 
     @property
     def observed_ns(self) -> int:
@@ -164,6 +163,12 @@ class Facts:
         # A wait that the zombie did not survive did not pass it over.
         late = moment is not None and moment > self.died_boot_ns + MARGIN_NS
         return late and not self.evidence.gone
+
+    @property
+    def waited_of_late(self) -> bool:
+        """Whether the parent has made a wait call since this one died, or in this second."""
+        last = self.waits.last_boot_ns if self.waits else None
+        return self.waited_since or (last is not None and last > self.now - NS)
 
     @property
     def reaped_just_now(self) -> bool:

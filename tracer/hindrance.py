@@ -38,9 +38,11 @@ def parent_stopped(facts: Facts) -> Verdict | None:
         return Verdict(sure, testimony.stopped(facts))
     if parent.state != "D" or facts.evidence.parent_unmoved_ns is None:
         return None
+    if facts.reaped_just_now:
+        return None
     # Each vfork passes through D; one that stays, and does not come to wait, is stuck. But
     # of many threads, which one would wait nobody knows.
-    stuck = parent.threads_uninterruptible >= parent.threads and not facts.waited_since
+    stuck = parent.threads_uninterruptible >= parent.threads and not facts.waited_of_late
     seen = facts.evidence.parent_unmoved_ns > 0
     return Verdict(LIKELY if stuck and seen else POSSIBLE, testimony.stopped(facts))
 

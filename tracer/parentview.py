@@ -88,9 +88,19 @@ class Parents:
             blocked=blocked,
             waited_for=self._waited_for(process, waits),
             tracer=named(self._proc, process.tracer_pid),
-            complete=self._source.losses().forks_lost == 0,
+            complete=self._complete(process.identity),
             unmoved_ns=self._standstill.unmoved_ns(process, now_boot_ns),
         )
+
+    def _complete(self, identity: Identity) -> bool:
+        """Tell whether no wait of it can have been lost for want of room.
+
+        The core program counts waits where it notes the fork: once that found room, so
+        does every wait.
+        """
+        if self._source.losses().forks_lost == 0:
+            return True
+        return self._source.name == "core" and self._source.forker(identity) is not None
 
     def _membership(self, pid: int) -> freezer.Membership:
         return freezer.parse_membership(self._proc.cgroup(pid) or b"")

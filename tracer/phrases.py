@@ -74,8 +74,10 @@ def wait_history(facts: Facts) -> Lines:
     waits = facts.waits
     if waits is None:
         return ("how the parent waits cannot be seen without BPF",)
+    executed = waits.exec_boot_ns is not None and waits.exec_boot_ns > facts.child.start_boot_ns
     since = (
-        f"since it started {duration(facts.watched_ns)} ago"
+        f"since it {'executed its program' if executed else 'started'} "
+        f"{duration(facts.watched_ns)} ago"
         if facts.watched_all_its_life
         else f"in the {duration(facts.watched_ns)} that it was watched"
     )
