@@ -4,10 +4,10 @@ import os
 import re
 import struct
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from support import anybody
 from support.kernel import require
 
 from tracer.clock import NS
@@ -70,13 +70,14 @@ print("started")
 """
 
 
-def run(*, prefix=(), **environment):
+def run(*, prefix=(), **more):
     return subprocess.run(
-        [*prefix, sys.executable, "-c", RUN],
+        [*prefix, anybody.PYTHON, "-c", RUN],
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, **environment},
+        cwd="/",
+        env=anybody.environment(**more),
     )
 
 
@@ -100,7 +101,7 @@ def test_without_rights_one_line_says_what_to_do():
 @pytest.mark.kernel
 def test_without_bcc_one_line_says_what_to_install(tmp_path):
     (tmp_path / "bcc.py").write_text("raise ImportError('not here')\n")
-    done = run(PYTHONPATH=str(tmp_path))
+    done = run(PYTHONPATH=f"{tmp_path}:{anybody.published()}")
     assert done.returncode == 1
     assert "python3-bpfcc" in done.stderr
     assert done.stderr.count("\n") == 1

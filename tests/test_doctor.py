@@ -4,9 +4,9 @@ import json
 import os
 import shutil
 import subprocess
-import tempfile
 
 import pytest
+from support.anybody import published
 
 NOBODY = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
 
@@ -21,16 +21,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def program():
-    """The package where any user can read it: a checkout may be in a closed folder.
-
-    pytest's own temporary folders are closed too, and closed again by each further pytest.
-    """
-    import tracer
-
-    with tempfile.TemporaryDirectory(prefix="doctor-") as folder:
-        os.chmod(folder, 0o755)
-        shutil.copytree(os.path.dirname(tracer.__file__), f"{folder}/tracer")
-        yield folder
+    return published()
 
 
 def with_only(*capabilities):

@@ -4,11 +4,11 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from support import anybody
 from support.zombies import children, stat_fields, state, wait_until
 
 from tracer.emulate import ranges
@@ -31,7 +31,7 @@ except PermanentError as error:
 
 
 def command(*args):
-    return [sys.executable, "-c", DRIVER, *args]
+    return [anybody.PYTHON, "-c", DRIVER, *args]
 
 
 class Running:
@@ -67,6 +67,8 @@ def emulator(*args, wrapper=()):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        env=anybody.environment(),
+        cwd="/",
     )
     try:
         yield Running(process)
@@ -232,6 +234,8 @@ def test_a_limit_is_told_with_the_number_made():
     limited = ("setpriv", "--reuid", "54321", "--clear-groups", "prlimit", "--nproc=20")
     done = subprocess.run(
         [*limited, *command("--count", "100")],
+        env=anybody.environment(),
+        cwd="/",
         capture_output=True,
         text=True,
         timeout=20,

@@ -15,7 +15,31 @@ ROOT = Path(tracer.__file__).parent
 TABLE = ROOT.parent / "docs" / "architecture.md"
 
 PURE_STANDARD = frozenset(
-    ["array", "base64", "binascii", "codecs", "collections", "dataclasses", "datetime", "enum", "functools", "heapq", "itertools", "json", "math", "posixpath", "re", "shlex", "string", "struct", "textwrap", "types", "typing", "unicodedata", "zlib"]
+    [
+        "array",
+        "base64",
+        "binascii",
+        "codecs",
+        "collections",
+        "dataclasses",
+        "datetime",
+        "enum",
+        "functools",
+        "heapq",
+        "itertools",
+        "json",
+        "math",
+        "posixpath",
+        "re",
+        "shlex",
+        "string",
+        "struct",
+        "textwrap",
+        "types",
+        "typing",
+        "unicodedata",
+        "zlib",
+    ]
 )
 """What a pure module may import: nothing here reads, writes, waits or asks the time."""
 

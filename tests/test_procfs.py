@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support import anybody
 
 from tracer import procparse
 from tracer.errors import PermanentError
@@ -129,7 +130,14 @@ def test_refusal_is_not_vanishing():
         "fs = ProcFs(); p = fs.process(1)\n"
         "print(fs.may_inspect(1), p.path, p.pid_namespace, fs.refused > 0, p.identity.pid)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [anybody.PYTHON, "-c", code],
+        env=anybody.environment(),
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stdout.split() == ["False", "None", "None", "True", "1"]
 
 
