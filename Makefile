@@ -13,7 +13,7 @@ CLANG ?= clang
 PACKAGES := clang libbpf1 libbpf-dev python3-venv python3-bpfcc gcc libc6-dev
 # What only the tests use: runtimes, inits, and languages whose programs leave zombies in
 # the field. COMMAND=PACKAGE is installed where there is no such command from elsewhere.
-TEST_PACKAGES := runc tini dumb-init util-linux busybox-static openssl procps perl gdb \
+TEST_PACKAGES := runc tini dumb-init util-linux busybox-static openssl procps perl \
 	node=nodejs javac=default-jdk-headless
 
 # Emulated processors are slow: what is to be reaped in time needs more of it there.
