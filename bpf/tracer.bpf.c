@@ -48,6 +48,8 @@ struct {
 /* Set before load. */
 const volatile __u64 min_age_ns = 0;  /* younger ones are nobody's business yet */
 const volatile __u64 settle_ns = 0;   /* after so long a death leaves `fresh` */
+const volatile __u64 tick_ns = 1;     /* in which /proc counts start times */
+const volatile __u64 watching = 0;    /* the hooks are attached: keep what a snapshot finds */
 
 /*
  * The pid namespace of whoever loaded us, from settle_in(): its depth and its
@@ -387,6 +389,7 @@ int BPF_PROG(on_exit, struct task_struct *task)
 	read_vpid(leader, &entry->vpid, &entry->pid_namespace);
 	read_cgroup(leader, &entry->cgroup_id, &entry->cgroup_hierarchy, 0);
 	entry->task = (__u64)leader;
+	entry->flags |= PROCESS_READ;
 	entry->exit_ns = death.exit_ns;
 
 	death.due_ns = death.exit_ns + settle_ns;
@@ -535,15 +538,40 @@ static __always_inline void copy_history(struct zombie *zombie, struct process *
 	__builtin_memcpy(zombie->forker_comm, entry->forker_comm, COMM_LEN);
 }
 
+/* What never changes in a dead process, and is read once. */
+static __always_inline void copy_facts(struct zombie *zombie, struct process *entry)
+{
+	zombie->cgroup_id = entry->cgroup_id;
+	zombie->cgroup_hierarchy = entry->cgroup_hierarchy;
+	zombie->vpid = entry->vpid;
+	zombie->pid_namespace = entry->pid_namespace;
+	zombie->uid = entry->uid;
+	zombie->exit_status = entry->exit_status;
+	__builtin_memcpy(zombie->comm, entry->comm, COMM_LEN);
+}
+
+static __always_inline void keep_facts(struct process *entry, struct zombie *zombie)
+{
+	entry->cgroup_id = zombie->cgroup_id;
+	entry->cgroup_hierarchy = zombie->cgroup_hierarchy;
+	entry->vpid = zombie->vpid;
+	entry->pid_namespace = zombie->pid_namespace;
+	entry->uid = zombie->uid;
+	entry->exit_status = zombie->exit_status;
+	__builtin_memcpy(entry->comm, zombie->comm, COMM_LEN);
+	entry->flags |= PROCESS_READ;
+}
+
 static __always_inline long tell_zombie(struct process *entry)
 {
 	struct task_struct *task = (void *)entry->task, *parent;
 	struct zombie zombie = {};
 
 	copy_history(&zombie, entry);
+	copy_facts(&zombie, entry);
+	zombie.dead_since_ns = entry->exit_ns;
 	zombie.start_ns = entry->start_ns;
-	zombie.cgroup_id = entry->cgroup_id;
-	zombie.cgroup_hierarchy = entry->cgroup_hierarchy;
+	zombie.start_ticks = entry->start_ns / tick_ns;
 	zombie.pid = entry->pid;
 	parent = BPF_CORE_READ(task, real_parent, group_leader);
 	zombie.parent_pid = visible_pid(parent, BPF_CORE_READ(parent, tgid));
@@ -551,11 +579,6 @@ static __always_inline long tell_zombie(struct process *entry)
 		parent = BPF_CORE_READ(task, parent, group_leader);
 		zombie.tracer_pid = visible_pid(parent, BPF_CORE_READ(parent, tgid));
 	}
-	zombie.vpid = entry->vpid;
-	zombie.pid_namespace = entry->pid_namespace;
-	zombie.uid = entry->uid;
-	zombie.exit_status = entry->exit_status;
-	__builtin_memcpy(zombie.comm, entry->comm, COMM_LEN);
 	/* User space is in the middle of asking: it needs no wake-up. */
 	return bpf_ringbuf_output(&events, &zombie, sizeof(zombie), BPF_RB_NO_WAKEUP);
 }
@@ -727,32 +750,41 @@ int zombies(struct bpf_iter__task *ctx)
 	if (!zombie.pid)
 		return 0;
 	zombie.start_ns = task->start_boottime;
-	zombie.last_ran_ns = last_ran(task, now);
+	zombie.start_ticks = zombie.start_ns / tick_ns;
+	zombie.dead_since_ns = entry && entry->exit_ns ? entry->exit_ns : last_ran(task, now);
 	zombie.parent_pid =
 		visible_pid(task->real_parent->group_leader, task->real_parent->tgid);
 	if (task->ptrace)
 		zombie.tracer_pid =
 			visible_pid(task->parent->group_leader, task->parent->tgid);
-	zombie.uid = task->real_cred->uid.val;
-	zombie.exit_status = task->signal->flags & SIGNAL_GROUP_EXIT ? task->signal->group_exit_code
-								    : task->exit_code;
-	bpf_probe_read_kernel_str(zombie.comm, COMM_LEN, task->comm);
-	read_vpid(task, &zombie.vpid, &zombie.pid_namespace);
-	read_cgroup(task, &zombie.cgroup_id, &zombie.cgroup_hierarchy, 1);
+	if (entry && entry->flags & PROCESS_READ) {
+		copy_facts(&zombie, entry);
+	} else {
+		zombie.uid = task->real_cred->uid.val;
+		zombie.exit_status = task->signal->flags & SIGNAL_GROUP_EXIT
+					     ? task->signal->group_exit_code
+					     : task->exit_code;
+		bpf_probe_read_kernel(zombie.comm, COMM_LEN, task->comm);
+		read_vpid(task, &zombie.vpid, &zombie.pid_namespace);
+		read_cgroup(task, &zombie.cgroup_id, &zombie.cgroup_hierarchy, 1);
+		if (entry)
+			keep_facts(entry, &zombie);
+	}
 
-	if (!entry) {
+	if (entry) {
+		entry->flags |= PROCESS_KNOWN;
+		copy_history(&zombie, entry);
+	} else if (watching) {
 		struct process adopted = {};
 
 		adopted.pid = zombie.pid;
 		adopted.start_ns = zombie.start_ns;
 		adopted.first_seen_ns = now;
-		adopted.flags = PROCESS_KNOWN;
+		keep_facts(&adopted, &zombie);
+		adopted.flags |= PROCESS_KNOWN;
 		/* No room: a later snapshot will find it gone. */
 		bpf_map_update_elem(&processes, &key, &adopted, BPF_ANY);
 		remember_key(adopted.pid, key);
-	} else {
-		entry->flags |= PROCESS_KNOWN;
-		copy_history(&zombie, entry);
 	}
 	bpf_seq_write(seq, &zombie, sizeof(zombie));
 	return 0;

@@ -21,6 +21,7 @@ enum origin_kind {
 enum process_flags {
 	PROCESS_KNOWN = 1, /* user space was told that it is dead */
 	PROCESS_GONE = 2,  /* reaped; the entry is about to be removed */
+	PROCESS_READ = 4,  /* dead, and its facts are in the entry */
 };
 
 /*
@@ -61,17 +62,22 @@ struct process {
 	char forker_comm[COMM_LEN];
 };
 
-/* A zombie, as told to user space: one layout for the iterator and the ring buffer. */
+/*
+ * A zombie, as told to user space: one layout for the iterator and the ring buffer.
+ * What tells one from another stands first, in the order of user space's keys.
+ */
 struct zombie {
+	__u32 pid;
+	__u32 tracer_pid;       /* 0: nobody */
+	__u64 start_ticks;      /* start_ns as /proc counts */
+	__u32 parent_pid;       /* now */
+	__u32 exit_parent_pid;  /* 0: unknown */
+	__u64 dead_since_ns;    /* exit_ns, else when it last ran; 0: unknown */
 	__u64 start_ns;
 	__u64 exit_ns;          /* 0: nobody saw it die */
 	__u64 forker_start_ns;
 	__u64 cgroup_id;
-	__u64 last_ran_ns;      /* 0: unknown; it died about then, where exit_ns is 0 */
 	__u32 cgroup_hierarchy;
-	__u32 pid;
-	__u32 parent_pid;       /* now (iterator), or when it died (ring buffer) */
-	__u32 exit_parent_pid;  /* 0: unknown */
 	__u32 forker_pid;       /* 0: unknown */
 	__u32 origin_pid;
 	__u32 origin;
@@ -79,7 +85,6 @@ struct zombie {
 	__u32 pid_namespace;
 	__u32 uid;
 	__u32 exit_status;
-	__u32 tracer_pid;       /* 0: nobody, or not asked (ring buffer) */
 	char comm[COMM_LEN];
 	char forker_comm[COMM_LEN];
 };

@@ -9,7 +9,7 @@ from support.kernel import require
 
 from tracer.sources import wire
 
-KEY_FIELDS = ("start_ns", "exit_ns", "last_ran_ns", "pid", "parent_pid")
+KEY_FIELDS = ("pid", "start_ticks", "parent_pid", "dead_since_ns")
 
 
 @pytest.fixture(scope="module")

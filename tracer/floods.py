@@ -22,6 +22,9 @@ class Floods:
         self.rules = rules
         self._listed = listed
         self._members = PidStore()
+        self.number = self._members.group
+        """Returns the number of the flood that a zombie (pid, start_ticks) is counted in, or
+        None. Asked for each zombie of each snapshot: no call of its own stands between."""
         self._floods: list[Flood] = []
         self._numbers: dict[int, int] = {}
         self._buckets: dict[int, Bucket] = {}
@@ -32,10 +35,6 @@ class Floods:
 
     def __contains__(self, identity: Identity) -> bool:
         return self._members.group(*identity) is not None
-
-    def number(self, pid: int, start_ticks: int) -> int | None:
-        """Return the number of the flood that a zombie is counted in."""
-        return self._members.group(pid, start_ticks)
 
     def storming(self, parent_pid: int) -> bool:
         """Return whether that parent's zombies are only counted now."""

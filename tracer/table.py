@@ -109,8 +109,9 @@ class Table:
         counted = array("I")
         oldest: dict[int, int] = {}
         wanting = self._floods.wanting_samples()
+        number_of = self._floods.number
         for index, (pid, start_ticks, parent_pid, dead_since) in enumerate(snapshot.keys()):
-            number = self._floods.number(pid, start_ticks)
+            number = number_of(pid, start_ticks)
             if number is not None:
                 counted.append(pid)
                 if dead_since and dead_since < oldest.get(number, _NEVER):

@@ -14,15 +14,17 @@ ORIGIN_ENTERED = 2
 class ZombieWire(NamedTuple):
     """struct zombie. Zero stands for unknown, as the header says for each field."""
 
+    pid: int
+    tracer_pid: int
+    start_ticks: int
+    parent_pid: int
+    exit_parent_pid: int
+    dead_since_ns: int
     start_ns: int
     exit_ns: int
     forker_start_ns: int
     cgroup_id: int
-    last_ran_ns: int
     cgroup_hierarchy: int
-    pid: int
-    parent_pid: int
-    exit_parent_pid: int
     forker_pid: int
     origin_pid: int
     origin: int
@@ -30,18 +32,17 @@ class ZombieWire(NamedTuple):
     pid_namespace: int
     uid: int
     exit_status: int
-    tracer_pid: int
     comm: bytes
     forker_comm: bytes
 
 
-ZOMBIE = Struct("=5Q12I16s16s")
+ZOMBIE = Struct("=2IQ2I5Q8I16s16s")
 
-ZOMBIE_KEYS = Struct("=QQ16xQ4xII68x")
-"""start_ns, exit_ns, last_ran_ns, pid, parent_pid: all that a comparison needs."""
+ZOMBIE_KEYS = Struct("=I4xQI4xQ96x")
+"""The fields of a records.SnapshotKey, in its order: nothing is left to do in Python."""
 
-SETTINGS = Struct("=QQ")
-"""The program's constants: min_age_ns, settle_ns."""
+SETTINGS = Struct("=QQQQ")
+"""The program's constants: min_age_ns, settle_ns, tick_ns, watching."""
 
 
 class GoneWire(NamedTuple):
