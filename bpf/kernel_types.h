@@ -17,6 +17,7 @@ typedef signed char __s8;
 typedef short __s16;
 typedef int __s32;
 typedef long long __s64;
+typedef _Bool bool;
 typedef __u16 __be16;
 typedef __u32 __be32;
 typedef __u32 __wsum;
@@ -36,6 +37,8 @@ enum {
 };
 
 enum { BPF_RB_NO_WAKEUP = 1 };
+
+enum { false = 0, true = 1 };
 
 #define CORE __attribute__((preserve_access_index))
 
