@@ -95,6 +95,7 @@ class CoreSource:
         self._map_entries = map_entries
         self._object_path = object_path
         self._hooks = _HOOKS if hooks else ()
+        self._age_out: Callable[[], int] | None = None
         self._object: BpfObject | None = None
         self._ring: RingBuffer | None = None
         self._links: list[Link] = []
@@ -128,16 +129,20 @@ class CoreSource:
         settle_ns = min(SETTLE_NS, self._min_age_ns)
         watching = bool(self._hooks)
         bpf.set_constants(wire.SETTINGS.pack(self._min_age_ns, settle_ns, TICK_NS, watching))
+        if not self._hooks:
+            for name in (*_HOOKS, "age_out"):
+                bpf.leave_out(name)
         bpf.load()
         self._processes = bpf.map("processes", wire.PROCESS.size)
         self._cgroups = CgroupNames(bpf.map("cgroups", wire.CGROUP_NAMES.size))
         processors = libbpf.calls.libbpf_num_possible_cpus()
         self._counters = bpf.map("counters", wire.COUNTERS.size * processors)
         self._ring = RingBuffer(libbpf, bpf.map("events", 0).fd)
-        self._age_out = runner(libbpf, bpf.program_fd("age_out"))
         runner(libbpf, bpf.program_fd("settle_in"))()
         self._keys = None if in_host_pid_namespace() else bpf.map("keys", 4)
-        self._watched_fds = [bpf.program_fd(hook) for hook in ("on_exit", "on_free")]
+        if self._hooks:
+            self._age_out = runner(libbpf, bpf.program_fd("age_out"))
+            self._watched_fds = [bpf.program_fd(hook) for hook in ("on_exit", "on_free")]
         self._iterator = bpf.attach_iterator("zombies")
         self._links.append(self._iterator)
         self._iter_create = libbpf.calls.bpf_iter_create
@@ -160,6 +165,9 @@ class CoreSource:
         """
         ring = self._running()
         observations: list[Observation] = []
+        if self._age_out is None:  # no hooks
+            self._next_poll_boot_ns = now_boot_ns + MAX_SLEEP_NS
+            return observations
         for _ in range(MAX_RUNS):
             wait_ms = self._age_out()
             # Between the runs, so that a flood does not fill the ring buffer.
@@ -347,7 +355,7 @@ class CoreSnapshot:
                 data = rest + data if rest else data
                 whole = len(data) // size * size
                 self._chunk, rest = data[:whole], data[whole:]
-                yield cast(Iterator[SnapshotKey], wire.ZOMBIE_KEYS.iter_unpack(self._chunk))
+                yield cast("Iterator[SnapshotKey]", wire.ZOMBIE_KEYS.iter_unpack(self._chunk))
                 self._chunk_start += whole // size
         except OSError as error:
             raise PermanentError(f"the task iterator cannot be read: {error.strerror}") from error

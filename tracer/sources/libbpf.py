@@ -33,6 +33,7 @@ _SIGNATURES: dict[str, tuple[type | None, list[type]]] = {
     "bpf_map__fd": (_INT, [_POINTER]),
     "bpf_map_lookup_elem": (_INT, [_INT, _POINTER, _POINTER]),
     "bpf_program__fd": (_INT, [_POINTER]),
+    "bpf_program__set_autoload": (_INT, [_POINTER, ctypes.c_bool]),
     "bpf_program__attach": (_POINTER, [_POINTER]),
     "bpf_program__attach_iter": (_POINTER, [_POINTER, _POINTER]),
     "bpf_link__fd": (_INT, [_POINTER]),
@@ -206,6 +207,11 @@ class BpfObject:
         """Set a map's size, before load()."""
         if self._libbpf.calls.bpf_map__set_max_entries(self._map(name), entries) < 0:
             raise PermanentError(f"map {name} cannot have {entries} entries")
+
+    def leave_out(self, name: str) -> None:
+        """Do not load that program, before load(): verifying it takes its time."""
+        if self._libbpf.calls.bpf_program__set_autoload(self._program(name), False) < 0:  # noqa: FBT003 - C
+            raise PermanentError(f"program {name} cannot be left out")
 
     def set_constants(self, value: bytes) -> None:
         """Set the program's `const volatile` variables, before load()."""
