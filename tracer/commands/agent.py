@@ -188,13 +188,18 @@ def _facts(chosen: Options, kubernetes: str) -> dict[str, object]:
 
 
 class _signals:  # noqa: N801 - reads as a function in a with statement
-    """SIGTERM and SIGINT end the engine; what was before comes back afterwards."""
+    """SIGTERM and SIGINT end the engine; what was before comes back afterwards.
+
+    Unless one came: then the process is ending well, and another must not spoil that.
+    """
 
     def __init__(self, stop: Callable[[str], None]) -> None:
         self._stop = stop
         self._before: dict[int, object] = {}
+        self._received = False
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
+        self._received = True
         self._stop(signal.Signals(number).name)
 
     def __enter__(self) -> None:
@@ -205,4 +210,5 @@ class _signals:  # noqa: N801 - reads as a function in a with statement
 
     def __exit__(self, *_: object) -> None:
         for number, before in self._before.items():
-            signal.signal(number, before)  # type: ignore[arg-type]
+            after = signal.SIG_IGN if self._received else before
+            signal.signal(number, after)  # type: ignore[arg-type]
