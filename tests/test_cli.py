@@ -15,12 +15,15 @@ import subprocess
 import termios
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 from schema import parse_lines
 from support.agent import TRACER, agent, environment, tracer
 from support.kernel import require
 from support.zombies import wait_until, zombies
+
+from tracer.cli import main
 
 NOBODY = ("setpriv", "--reuid", "65534", "--clear-groups")
 QUIET = ("--no-kubernetes", "--state-dir", "none")
@@ -85,22 +88,30 @@ def one_line(done, status):
     return line
 
 
-@pytest.fixture(scope="module")
-def bad_runs():
-    """Every line of BAD, run two at a time."""
-    with ThreadPoolExecutor(2) as pool:
-        runs = [pool.submit(tracer, *args, env=env) for args, env, *_ in BAD]
-        return [run.result() for run in runs]
-
-
 @pytest.mark.parametrize(
-    "number", range(len(BAD)), ids=lambda n: " ".join([*BAD[n][0], *BAD[n][1]])
+    ("arguments", "variables", "status", "named", "remedy"),
+    BAD,
+    ids=[" ".join([*arguments, *variables]) for arguments, variables, *_ in BAD],
 )
-def test_bad_input_is_named_with_its_remedy(bad_runs, number):
-    _, _, status, named, remedy = BAD[number]
-    line = one_line(bad_runs[number], status)
+def test_bad_input_is_named_with_its_remedy(
+    arguments, variables, status, named, remedy, capsys, monkeypatch
+):
+    """In this process, since each ends before anything is attached or started."""
+    for name in [name for name in os.environ if name.startswith("TRACER_")]:
+        monkeypatch.delenv(name)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    code = main(arguments)
+    said = capsys.readouterr()
+    line = one_line(SimpleNamespace(returncode=code, stdout=said.out, stderr=said.err), status)
     assert named in line
     assert remedy in line
+
+
+def test_a_process_ends_with_that_status():
+    line = one_line(tracer("--min-age", "soon"), 2)
+    assert "'soon'" in line
+    assert "--proc-root" in one_line(tracer("--proc-root", "/nowhere"), 3)
 
 
 def test_help_carries_examples():
