@@ -170,7 +170,7 @@ def imported(*modules):
     """Import these in a new interpreter, and return what happened."""
     names = ["tracer." + name.removesuffix(".py").replace("/", ".") for name in modules]
     done = subprocess.run(
-        [sys.executable, "-c", WATCH_IMPORTS, *names],
+        [sys.executable, "-B", "-c", WATCH_IMPORTS, *names],
         capture_output=True,
         text=True,
         check=False,
