@@ -353,7 +353,7 @@ class Story(RuleBasedStateMachine):
         self.pending = []
         self.take(self.table.reconcile(ListSnapshot(self.now, list(self.truth.values())), self.now))
         listed = {zombie.child.identity for zombie, _ in self.table.listed()}
-        counted = {i for members in self.table.storm_members().values() for i in members}
+        counted = {identity for _, identity in self.table.storm_members()}
         assert not listed & counted
         assert listed | counted == {dead.identity for dead in self.truth.values()}
         self.take(self.table.tick(self.now))

@@ -1,6 +1,6 @@
 """The zombies that are counted and not listed, parent by parent. Pure."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from tracer.pidstore import PidStore
@@ -171,12 +171,10 @@ class Floods:
             if flood.zombies
         ]
 
-    def members(self) -> dict[int, list[Identity]]:
-        """Return the counted zombies by the pid of their parent."""
-        members: dict[int, list[Identity]] = {}
+    def members(self) -> Iterator[tuple[int, Identity]]:
+        """Yield the counted zombies, each after the pid of its parent."""
         for identity, number in self._members:
-            members.setdefault(self._floods[number].parent_pid, []).append(identity)
-        return members
+            yield self._floods[number].parent_pid, identity
 
     def _crowded(self, parent_pid: int) -> bool:
         return self._listed(parent_pid) >= self.rules.listed

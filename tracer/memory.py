@@ -8,7 +8,7 @@ from tracer.clock import NS
 from tracer.events import Event, EventName
 from tracer.procfs import ProcFs
 from tracer.records import Identity, Zombie
-from tracer.saved import SavedState, SavedStorm, SavedZombie, pack_members, unpack_members
+from tracer.saved import SavedState, SavedStorm, SavedZombie, pack_by_parent, unpack_members
 from tracer.state import StateStore
 from tracer.storm import Flood
 from tracer.table import Table
@@ -42,7 +42,9 @@ class Memory:
         # The sink's thread notes what is written; the engine's saves the whole.
         self._lock = Lock()
         self._next_save_boot_ns = 0
-        self._floods: dict[tuple[int, int], Flood] = {}
+        # Whose zombie_detected is out. The table knows them sooner, while the line still
+        # waits for its pod's name or for a slow reader: a kill -9 then must not lose it.
+        self._told: set[Identity] = set()
         self.dirty = False
 
     def open(self) -> None:
@@ -62,10 +64,16 @@ class Memory:
             zombie = Zombie(saved.child, saved.first_seen_boot_ns, detected)
             table.restore(zombie, saved.step_ns if self._writes else None)
             if detected is not None:
+                self._told.add(saved.child.identity)
                 teller.recall(zombie, now_boot_ns)
         if self._writes:
             for storm in state.storms:
-                table.restore_storm(_flood(storm, now_boot_ns), unpack_members(storm.members))
+                flood = _flood(storm, now_boot_ns, active=self._lives(storm.parent))
+                table.restore_storm(flood, unpack_members(storm.members))
+
+    def _lives(self, parent: Identity) -> bool:
+        stat = self._proc.stat(parent.pid)
+        return stat is not None and stat.start_ticks == parent.start_ticks
 
     def written(self, event: Event) -> None:
         """Note that a line is out. Called from the sink's thread."""
@@ -76,10 +84,12 @@ class Memory:
         with self._lock:
             match event.name:
                 case EventName.ZOMBIE_DETECTED:
+                    self._told.add(identity)
                     self._store.note_detected(record.zombie)
                 case EventName.ZOMBIE_AGED:
                     self._store.note_step(identity, record.age_ns)
                 case EventName.ZOMBIE_REAPED:
+                    self._told.discard(identity)
                     self._store.note_gone(identity)
             self.dirty = True
 
@@ -93,27 +103,27 @@ class Memory:
         if not self._writes:
             return
         began_cpu_ns = time.thread_time_ns()
-        state = SavedState(
-            zombies=tuple(
-                SavedZombie(
-                    zombie.child, zombie.first_seen_boot_ns, zombie.detected_boot_ns, step_ns
-                )
-                for zombie, step_ns in table.listed()
-            ),
-            storms=tuple(self._storms(table, now_boot_ns)),
-            saved_boot_ns=now_boot_ns,
-        )
+        storms = tuple(self._storms(table, now_boot_ns))
         with self._lock:
-            self._store.save(state)
+            # What is noted after this goes into the new journal.
+            zombies = tuple(self._saved(*listed) for listed in table.listed())
+            self._told.intersection_update(zombie.child.identity for zombie in zombies)
+            self._store.save(SavedState(zombies, storms, saved_boot_ns=now_boot_ns))
             self.dirty = False
         took = time.thread_time_ns() - began_cpu_ns
         self._next_save_boot_ns = now_boot_ns + max(SAVE_NS, SAVE_SHARE * took)
+
+    def _saved(self, zombie: Zombie, step_ns: int | None) -> SavedZombie:
+        child = zombie.child
+        if child.identity not in self._told:
+            return SavedZombie(child, zombie.first_seen_boot_ns)
+        return SavedZombie(child, zombie.first_seen_boot_ns, zombie.detected_boot_ns, step_ns)
 
     def _storms(self, table: Table, now_boot_ns: int) -> list[SavedStorm]:
         storms = table.storms(now_boot_ns)
         if not storms:
             return []
-        members = table.storm_members()
+        members = pack_by_parent(table.storm_members())
         saved = []
         for storm in storms:
             stat = self._proc.stat(storm.parent_pid)
@@ -128,7 +138,7 @@ class Memory:
                         if storm.oldest_age_ns is None
                         else max(0, now_boot_ns - storm.oldest_age_ns)
                     ),
-                    members=pack_members(members.get(storm.parent_pid, ())),
+                    members=bytes(members.pop(storm.parent_pid, b"")),
                 )
             )
         return saved
@@ -139,11 +149,11 @@ class Memory:
             self._store.close()
 
 
-def _flood(saved: SavedStorm, now_boot_ns: int) -> Flood:
+def _flood(saved: SavedStorm, now_boot_ns: int, *, active: bool) -> Flood:
     return Flood(
         parent_pid=saved.parent.pid,
         began_boot_ns=saved.began_boot_ns,
-        active=True,
+        active=active,
         detected=saved.detected,
         reaped=saved.reaped,
         oldest_boot_ns=saved.oldest_exit_boot_ns,

@@ -46,7 +46,7 @@ class SavedStorm:
         detected: counted since then.
         reaped: of those.
         oldest_exit_boot_ns: when the oldest of them died; None when unknown.
-        members: identities of its unreaped zombies, from pack_members().
+        members: identities of its unreaped zombies, from pack_members() or pack_by_parent().
     """
 
     parent: Identity
@@ -85,8 +85,21 @@ def pack_members(members: Iterable[tuple[int, int]]) -> bytes:
     Raises:
         struct.error: a number is negative or too large.
     """
-    pack = _MEMBER.pack
-    return b"".join([pack(pid, start_ticks) for pid, start_ticks in members])
+    packed = bytearray()
+    for pid, start_ticks in members:
+        packed += _MEMBER.pack(pid, start_ticks)
+    return bytes(packed)
+
+
+def pack_by_parent(members: Iterable[tuple[int, tuple[int, int]]]) -> dict[int, bytearray]:
+    """Pack (pid, start_ticks) pairs that come with their parent's pid, parent by parent.
+
+    One by one: there may be a million, and a list of so many takes 100 MB.
+    """
+    packed: dict[int, bytearray] = {}
+    for parent_pid, (pid, start_ticks) in members:
+        packed.setdefault(parent_pid, bytearray()).extend(_MEMBER.pack(pid, start_ticks))
+    return packed
 
 
 def unpack_members(members: bytes) -> Iterator[tuple[int, int]]:

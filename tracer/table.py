@@ -204,8 +204,8 @@ class Table:
         """Return the numbers of those that are only counted, parent by parent."""
         return self._floods.storms(now_boot_ns)
 
-    def storm_members(self) -> dict[int, list[Identity]]:
-        """Return those that are only counted, by the pid of the parent they came from."""
+    def storm_members(self) -> Iterator[tuple[int, Identity]]:
+        """Yield those that are only counted, each after the pid of the parent it came from."""
         return self._floods.members()
 
     def siblings(self, parent_pid: int) -> int:

@@ -1,5 +1,6 @@
 """From transitions to events: each zombie gets its pod and its cause, once per transition."""
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
@@ -26,7 +27,7 @@ from tracer.records import (
     Zombie,
 )
 
-NO_ATTRIBUTION = Attribution()
+_log = logging.getLogger(__name__)
 
 
 class Finding(Protocol):
@@ -154,7 +155,9 @@ class Teller:
     def recall(self, zombie: Zombie, now_boot_ns: int) -> None:
         """Learn of a zombie that an earlier agent told, so that metrics and ages know it."""
         attribution = self._attribute(zombie)
-        wanted = self._filters.matches(attribution)
+        # At the start no pod may be known by its name yet: _reaped() decides again.
+        undecided = self._filters.by_name and attribution.workload is None
+        wanted = undecided or self._filters.matches(attribution)
         self._records[zombie.child.identity] = (
             self._record(zombie, attribution, now_boot_ns) if wanted else None
         )
@@ -178,7 +181,11 @@ class Teller:
         record = Record(zombie, zombie.age_ns(now_boot_ns), None, None, attribution, None)
         if self.investigate is None:
             return record
-        finding = self.investigate(zombie, attribution, now_boot_ns, zombie.siblings)
+        try:
+            finding = self.investigate(zombie, attribution, now_boot_ns, zombie.siblings)
+        except Exception as error:  # noqa: BLE001 - one odd process must not blind a node
+            _log.warning("pid %s: no cause: %r", zombie.child.identity.pid, error)
+            return record
         command_line = None
         if self._command_lines:
             command_line = " ".join(self._proc.cmdline(zombie.child.parent_pid)) or None
@@ -232,6 +239,10 @@ class Teller:
         if record is None:
             return
         record = self._with_pod(record)
+        if record.attribution.workload is not None and not self._filters.matches(
+            record.attribution
+        ):
+            return
         record = replace(record, age_ns=lifetime_ns, lifetime_ns=lifetime_ns)
         self._emit(Event(EventName.ZOMBIE_REAPED, gone_boot_ns, record=record))
 
