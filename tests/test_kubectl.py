@@ -89,3 +89,27 @@ def test_without_kubectl_it_says_so(plugin):
     done = plugin("scan", PATH="/nonexistent")
     assert done.returncode == 3
     assert "kubectl" in done.stderr
+
+
+def test_options_alone_are_those_of_scan(plugin):
+    """`tracer` without a command would be a second agent."""
+    done = plugin("--source", "proc", "--state-dir", "none", "--no-kubernetes", "--by", "pod")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("NODE worker-") == 2
+
+
+def test_a_live_view_ends_when_nobody_reads_it(plugin, tmp_path):
+    """`kubectl zombies -n shop --follow | head -1`, with the option not in the first place."""
+    options = "--no-kubernetes --source proc --state-dir none --follow -o json"
+    done = subprocess.run(
+        f"{sys.executable} -c 'from tracer.cli import kubectl_main; kubectl_main()'"
+        f" {options} | head -1",
+        shell=True,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env=os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+    )
+    assert "agent_started" in done.stdout
+    assert done.stderr == ""

@@ -2,6 +2,8 @@
 
 import os
 import socket
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -331,6 +333,36 @@ def test_many_silent_clients_do_not_lock_the_probes_out_for_ever(server):
         except OSError:
             continue
     pytest.fail("no answer after the silent clients had gone")
+
+
+WITHOUT_THREADS = """
+import os, resource, sys, urllib.request
+from prometheus_client import CollectorRegistry
+from tracer.health import EngineStatus
+from tracer.httpserve import Address, MetricsServer
+os.setuid(54321)
+server = MetricsServer(Address("127.0.0.1", 0), CollectorRegistry(), EngineStatus)
+server.start()
+resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+for _ in range(40):
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/healthz", timeout=5) as answer:
+        assert answer.read() == b"ok\\n"
+print("answered")
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes a user that has a limit")
+def test_probes_are_answered_when_no_thread_can_be_had():
+    """Pids run out: the moment in which the agent must not be taken for dead."""
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_THREADS],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd="/",
+    )
+    assert done.stdout == "answered\n", done.stderr[-500:]
 
 
 def test_a_closed_server_answers_no_more_and_its_address_is_free_at_once(server, sink):

@@ -5,6 +5,7 @@ import errno
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -102,10 +103,21 @@ def _guarded(command: Callable[[], int]) -> int:
         return 0
     except OSError as error:
         if error.errno not in _OUTPUT_ERRORS:
-            raise
+            return _say(_unforeseen(error), CANNOT_RUN_STATUS)
         _drop_output()
         why = f"the output cannot be written: {error.strerror}; make room, or write elsewhere"
         return _say(PermanentError(why), CANNOT_RUN_STATUS)
+    except Exception as error:  # noqa: BLE001 - nobody who watches a node wants a traceback
+        return _say(_unforeseen(error), CANNOT_RUN_STATUS)
+
+
+def _unforeseen(error: Exception) -> PermanentError:
+    """Name the place, which is what a report of it needs; in a single line."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return PermanentError(
+        f"unforeseen {type(error).__name__} in {Path(last.filename).name}:{last.lineno}: {error};"
+        " please report this line with what was done"
+    )
 
 
 def _flushed(command: Callable[[], int]) -> int:

@@ -79,7 +79,7 @@ def run(arguments: Sequence[str]) -> int:
     agents = _agents(base, own)
     if command[0] == "emulate":
         raise UsageError("zombies are not made on a cluster's nodes; see deploy/examples")
-    if command[0] in ("-f", "--follow"):
+    if _follows(command):
         return _stream(base, agents, command)
     if command[0] == "explain" and len(agents) > 1:
         raise UsageError("a pid means something on one node only: say which with --node NAME")
@@ -94,7 +94,17 @@ def _split(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     """Separate our own options, which come first, from the command."""
     own = build_parser().parse_args(_before_command(arguments))
     rest = list(arguments[len(_before_command(arguments)) :])
-    return own, rest or ["scan"]
+    if rest[:1] == ["--version"] or _follows(rest):
+        return own, rest
+    # Options alone would start a second agent in the first one's container.
+    return own, ["scan", *rest] if not rest or rest[0].startswith("-") else rest
+
+
+def _follows(command: Sequence[str]) -> bool:
+    """Whether options alone ask for the live view; those of a command come behind it."""
+    return (
+        bool(command) and command[0].startswith("-") and not {"-f", "--follow"}.isdisjoint(command)
+    )
 
 
 def _before_command(arguments: Sequence[str]) -> list[str]:
@@ -115,13 +125,18 @@ def _before_command(arguments: Sequence[str]) -> list[str]:
 
 def _agents(base: Sequence[str], own: argparse.Namespace) -> list[Agent]:
     """Ask which nodes have an agent that runs."""
-    asked = subprocess.run(
-        [*base, "get", "pods", "-l", LABEL, "-o", "json"],
-        capture_output=True,
-        text=True,
-        timeout=_TIMEOUT_SECONDS,
-        check=False,
-    )
+    try:
+        asked = subprocess.run(
+            [*base, "get", "pods", "-l", LABEL, "-o", "json"],
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise PermanentError(
+            f"kubectl get pods gave no answer within {_TIMEOUT_SECONDS} s: is the cluster reached?"
+        ) from None
     if asked.returncode:
         raise PermanentError(f"kubectl get pods failed: {asked.stderr.strip()}")
     agents = sorted(
@@ -207,8 +222,14 @@ def _stream(base: Sequence[str], agents: Sequence[Agent], command: Sequence[str]
     def copy(agent: Agent, stream: IO[str]) -> None:
         for line in stream:
             with lock:
-                sys.stdout.write(f"{harmless(agent.node):<{width}}  {line}")
-                sys.stdout.flush()
+                try:
+                    sys.stdout.write(f"{harmless(agent.node):<{width}}  {line}")
+                    sys.stdout.flush()
+                except BrokenPipeError:
+                    # Whoever read us has enough; run() ends when all of them have.
+                    for process in running:
+                        process.terminate()
+                    return
 
     running = [
         subprocess.Popen(
@@ -227,7 +248,12 @@ def _stream(base: Sequence[str], agents: Sequence[Agent], command: Sequence[str]
     for thread in threads:
         thread.start()
     try:
-        return max(process.wait() for process in running)
+        status = max(process.wait() for process in running)
+        for thread in threads:
+            thread.join()  # what they said last
     finally:
         for process in running:
             process.terminate()
+    sys.stdout.flush()
+    # One that a signal ended has a negative status.
+    return max(status, 0)

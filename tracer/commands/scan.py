@@ -63,10 +63,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Take a snapshot and print it."""
-    for name, choices in (
-        ("output", ("table", "wide", "json")),
-        ("by", ("parent", "zombie", "pod")),
-    ):
+    for name, choices in _CHOICES.items():
         if getattr(args, name) not in choices:
             raise UsageError(f"--{name} {getattr(args, name)!r}: it is one of {', '.join(choices)}")
     chosen = options.read(args, min_age=MIN_AGE)
