@@ -101,22 +101,21 @@ def _guarded(command: Callable[[], int]) -> int:
         # Whoever read us has enough.
         _drop_output()
         return 0
-    except OSError as error:
-        if error.errno not in _OUTPUT_ERRORS:
-            return _say(_unforeseen(error), CANNOT_RUN_STATUS)
-        _drop_output()
-        why = f"the output cannot be written: {error.strerror}; make room, or write elsewhere"
-        return _say(PermanentError(why), CANNOT_RUN_STATUS)
     except Exception as error:  # noqa: BLE001 - nobody who watches a node wants a traceback
         return _say(_unforeseen(error), CANNOT_RUN_STATUS)
 
 
 def _unforeseen(error: Exception) -> PermanentError:
-    """Name the place, which is what a report of it needs; in a single line."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
+    """Say what to do about an error that no part of the program has a word for."""
+    if isinstance(error, OSError) and error.errno in _OUTPUT_ERRORS:
+        _drop_output()
+        return PermanentError(
+            f"the output cannot be written: {error.strerror}; make room, or write elsewhere"
+        )
+    place = traceback.extract_tb(error.__traceback__)[-1]
     return PermanentError(
-        f"unforeseen {type(error).__name__} in {Path(last.filename).name}:{last.lineno}: {error};"
-        " please report this line with what was done"
+        f"unforeseen {type(error).__name__} in {Path(place.filename).name}:{place.lineno}:"
+        f" {error}; please report this line with what was done"
     )
 
 
