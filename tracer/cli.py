@@ -37,7 +37,7 @@ examples:
   tracer scan -o wide --by zombie      every zombie with its pod and cause
   tracer | jq 'select(.event == "zombie_detected") | .cause.code'
 
-Every option can also be given as TRACER_<NAME>, for example TRACER_MIN_AGE=30s.
+Every option but -f and -o can also be given as TRACER_<NAME>: TRACER_MIN_AGE=30s.
 """
 
 

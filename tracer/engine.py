@@ -292,8 +292,8 @@ class Engine:
         for sink in self._sinks:
             try:
                 sink.emit(event)
-            except Exception:  # noqa: BLE001 - whatever a sink does, detection goes on
-                _log.exception("sink %s failed", type(sink).__name__)
+            except Exception as error:  # noqa: BLE001 - whatever a sink does, detection goes on
+                _log.warning("sink %s failed: %r", type(sink).__name__, error)
 
     def _emit(self, name: EventName, fields: figures.Fields) -> None:
         self.emit_to_sinks(Event(name, boot_ns(), fields=fields))
