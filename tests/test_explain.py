@@ -6,10 +6,11 @@ import re
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 from support.kernel import require
-from support.zombies import wait_until, zombies
+from support.zombies import wait_until, zombie_children, zombies
 
 from tracer.errors import PermanentError
 from tracer.procfs import ProcFs
@@ -61,6 +62,26 @@ def test_a_parent():
         result = explain(str(family.parent_pid))
     assert "is alive and has 30 zombies." in result.stdout
     assert "27 more zombies" in result.stdout
+
+
+def test_a_parent_with_two_causes_gets_advice_for_both():
+    """Its own child, and an orphan that it adopted as pid 1."""
+    script = 'setsid sh -c "sleep 0.2 & exec true" & exec tail -f /dev/null'
+    command = ["unshare", "--pid", "--fork", "--kill-child", "sh", "-c", script]
+    with subprocess.Popen(command) as outside:
+        try:
+            children = Path(f"/proc/{outside.pid}/task/{outside.pid}/children")
+            init = wait_until(children.read_text).strip()
+            wait_until(lambda: len(zombie_children(int(init))) == 2)
+            text = explain(init).stdout
+        finally:
+            outside.kill()
+    assert "Cause: parent_never_waits" in text
+    assert "Cause: init_does_not_reap" in text
+    _, steps = text.split("What to do")
+    assert "let an init be the parent" in steps
+    assert "Run an init as pid 1" in steps
+    assert steps.count("Restarting clears these zombies") == 1
 
 
 @pytest.mark.kernel

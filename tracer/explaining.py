@@ -192,11 +192,14 @@ class Explainer:
 
 
 def _steps(told: Sequence[tuple[Record, Evidence]]) -> tuple[str, ...]:
-    """Return what to do about the first: the oldest, or the one asked about."""
+    """Return what to do about each cause, that of the oldest or of the one asked about first."""
+    steps: dict[str, None] = {}
+    causes = set()
     for record, evidence in told:
-        if record.cause is not None:
-            return advice.steps(record.cause.code, evidence)
-    return ()
+        if record.cause is not None and record.cause.code not in causes:
+            causes.add(record.cause.code)
+            steps |= dict.fromkeys(advice.steps(record.cause.code, evidence))
+    return tuple(steps)
 
 
 def _find(children: list[Child], identity: Identity) -> Child | None:
