@@ -42,7 +42,7 @@ def _will_not_adopt(facts: Facts) -> Confidence | None:
         return POSSIBLE if known_init or facts.adopted_after_death else LIKELY
     patience = PATIENT_NS if facts.may_still_come else LONG_ENOUGH_NS
     settled = facts.age_ns >= patience and not facts.adopted_after_death
-    if facts.watched_all_its_life and settled:
+    if facts.past_its_first_rounds and settled:
         return CERTAIN
     return LIKELY if facts.watched_ns >= FIRST_ROUND_NS else POSSIBLE
 

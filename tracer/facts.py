@@ -140,6 +140,15 @@ class Facts:
         return self.waits.watched_since_boot_ns <= began + 2 * TICK_NS
 
     @property
+    def past_its_first_rounds(self) -> bool:
+        """Whether it was watched for so long that one that reaps in turns would have shown it.
+
+        A parent that has just started may make its first round after half a minute.
+        """
+        rounds = LONG_ENOUGH_NS if programs.reaps_on_signal(self.parent) else PATIENT_NS
+        return self.watched_all_its_life and self.watched_ns >= rounds
+
+    @property
     def observed_ns(self) -> int:
         """For how long it was seen what the parent did while this one lay dead."""
         return min(self.age_ns, self.watched_ns)

@@ -86,7 +86,7 @@ def _never(facts: Facts) -> Confidence | None:
 def _never_seen_waiting(facts: Facts) -> Confidence:
     patience = PATIENT_NS if facts.may_still_come else LONG_ENOUGH_NS
     able = facts.adopted is False and facts.parent.state != "D"
-    if facts.watched_all_its_life and able and facts.age_ns >= patience:
+    if facts.past_its_first_rounds and able and facts.age_ns >= patience:
         return CERTAIN
     # A parent that has just started may be about to make its first round; one that left
     # this one lying for a minute before anybody watched is hardly about to.
