@@ -82,10 +82,23 @@ def adopted(**changes):
 BLOCKED = (BlockedWait(WaitFor.PROCESS, 601, 0),)
 LATE = {"any_": 9, "last": DIED - NS, "last_any": DIED - NS, "reaped": 9, "late": 9}
 YOUNGER = {"watched_since_boot_ns": NOW - 2 * NS}
+STARTED = Identity(500, (NOW - 20 * NS) // TICK_NS)
+JUST_STARTED = {
+    "parent": replace(PARENT, identity=STARTED),
+    "waits": waits()._replace(watched_since_boot_ns=NOW - 20 * NS),
+}
 
 CASES = {
     "never, watched all its life": (evidence(), "parent_never_waits", "certain"),
     "never, but young": (evidence(age_ns=2 * NS), "parent_never_waits", "likely"),
+    "never, but it may be in its first round of half a minute": (
+        evidence(**JUST_STARTED, child={"forker": Forker(STARTED, "worker")}),
+        "parent_never_waits", "likely"),
+    "never, bash that has just started, and reaps on SIGCHLD": (
+        evidence(**JUST_STARTED | {"parent": replace(
+            PARENT, identity=STARTED, path="/usr/bin/bash", sigchld_caught=True)},
+            child={"forker": Forker(STARTED, "worker")}),
+        "parent_never_waits", "certain"),
     "never, but events were lost": (
         evidence(waits_complete=False), "parent_never_waits", "likely"),
     "never, agent younger than the parent": (
@@ -152,6 +165,9 @@ CASES = {
         evidence(gone=True, waits=waits(0, 9, last=NOW, reaped=9, late=9, late_ns=27 * NS)),
         "slow_reaper", "likely"),
     "adopted by a pid 1 that never waited": (adopted(), "init_does_not_reap", "certain"),
+    "adopted by a pid 1 that may be in its first round": (
+        adopted(**JUST_STARTED | {"parent": replace(INIT, identity=STARTED)}),
+        "init_does_not_reap", "likely"),
     "adopted by one that supervises": (
         adopted(waits=waits(0, 5, last=DIED - NS, reaped=4), blocked_waits=BLOCKED),
         "init_does_not_reap", "certain"),
@@ -276,6 +292,26 @@ def test_advice_speaks_the_language_of_the_program(path, word):
     text = diagnose(evidence(parent=replace(PARENT, path=path))).advice
     assert word in text
     assert "An init (tini) does not help here" in text
+
+
+def test_one_that_waits_for_any_child_is_not_told_to():
+    """Its wait passed this one over: the advice says how that comes about."""
+    cause = diagnose(evidence(waits=waits(5, 0, last=NOW - NS, last_any=NOW - NS)))
+    assert "a wait for any child came after its death and left it lying" in cause.evidence
+    assert "WNOWAIT" in cause.advice
+    assert "waits only for pids" not in cause.advice
+
+
+def test_advice_names_the_pid_that_the_owner_of_the_container_sees():
+    text = diagnose(evidence(parent=replace(PARENT, vpid=7))).advice
+    assert "worker (pid 500, 7 in its container)" in text
+
+
+def test_sentences_are_harmless_in_a_terminal():
+    """`jq -r` prints them as they are, and a process calls itself what it likes."""
+    cause = diagnose(evidence(parent=replace(PARENT, comm="\x1b]0;pwn\x07", path=None)))
+    assert all(line.isprintable() for line in (*cause.evidence, cause.advice))
+    assert r"500 (\x1b]0;pwn\x07)" in "\n".join(cause.evidence)
 
 
 moments = st.none() | st.integers(0, NOW)

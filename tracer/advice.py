@@ -6,7 +6,7 @@ advise() gives a few sentences for the log line; steps() the whole list for
 
 from tracer import programs, remedies, waitcode
 from tracer.facts import Facts
-from tracer.records import CauseCode, Evidence
+from tracer.records import CauseCode, Evidence, Process
 
 MAX_CHARACTERS = 700
 """Of advice in a log line."""
@@ -48,6 +48,13 @@ def _clear(evidence: Evidence) -> str:
     return f"Ending the parent clears what is there now. {_RESTART_IS_NO_CURE}"
 
 
+def _who(parent: Process) -> str:
+    """Name a program by the pid on the node, and by the one that its owner sees."""
+    pid, inside = parent.identity.pid, parent.vpid
+    also = "" if inside in {None, pid} else f", {inside} in its container"
+    return f"{programs.program(parent)} (pid {pid}{also})"
+
+
 def _never(evidence: Evidence) -> tuple[str, ...]:
     parent = evidence.parent
     if parent is None:
@@ -72,8 +79,7 @@ def _never(evidence: Evidence) -> tuple[str, ...]:
             _clear(evidence),
         )
     return (
-        f"Fix {programs.program(parent)} (pid {parent.identity.pid}): "
-        + waitcode.how_to_wait(programs.language(parent)),
+        f"Fix {_who(parent)}: " + waitcode.how_to_wait(programs.language(parent)),
         _INIT_IS_NO_CURE,
         _clear(evidence),
         _AGE_IS_NO_CURE,
@@ -90,9 +96,20 @@ def _elsewhere(evidence: Evidence) -> tuple[str, ...]:
             _INIT_IS_NO_CURE,
             _clear(evidence),
         )
+    if Facts(evidence, parent).waited_any_since:
+        return (
+            (
+                f"{_who(parent)} waits for any child and yet passed this one over. Look whether it "
+                "takes one child for each SIGCHLD (signals merge: loop while "
+                "waitpid(-1, …, WNOHANG) > 0), or asks with WNOWAIT or __WNOTHREAD, or for a "
+                "pid that is gone."
+            ),
+            _INIT_IS_NO_CURE,
+            _clear(evidence),
+        )
     return (
-        f"{programs.program(parent)} (pid {parent.identity.pid}) waits only for pids it names: "
-        "let it wait for this child too, or for any child. "
+        f"{_who(parent)} waits only for pids or groups that it names: "
+        "let it wait for this child too, or for any child: "
         + waitcode.how_to_wait(programs.language(parent)),
         _INIT_IS_NO_CURE,
         _clear(evidence),
@@ -105,7 +122,7 @@ def _slow(evidence: Evidence) -> tuple[str, ...]:
         return _unknown(evidence)
     return (
         (
-            f"{programs.program(parent)} (pid {parent.identity.pid}) reaps late, so this one will "
+            f"{_who(parent)} reaps late, so this one will "
             "likely go by itself; it matters when zombies grow faster than they are reaped."
         ),
         "Let it reap when SIGCHLD comes, and then all that are dead: "
@@ -119,7 +136,7 @@ def _init(evidence: Evidence) -> tuple[str, ...]:
     workload, parent = remedies.workload_of(evidence), evidence.parent
     if parent is not None and not parent.is_init:
         return (
-            f"{programs.program(parent)} (pid {parent.identity.pid}) made itself a child "
+            f"{_who(parent)} made itself a child "
             "subreaper and must wait for any child: " + waitcode.how_to_wait(None),
             "Or run it without that, below an init.",
             _clear(evidence),
@@ -156,7 +173,7 @@ def _exec_orphan(evidence: Evidence) -> tuple[str, ...]:
             "A command run in the container from outside (exec probe, hook, kubectl exec) "
             "ended before a child of its own."
         ),
-        *_probes(evidence),
+        *_known_probes(evidence),
         (
             "Let that command wait for what it starts: no `&` without `wait`, "
             "`timeout` inside the probe shorter than timeoutSeconds, and kill the process group; "
@@ -166,11 +183,14 @@ def _exec_orphan(evidence: Evidence) -> tuple[str, ...]:
         f"Or: {remedies.share_process_namespace(workload)}"
         if workload is not None and not workload.share_process_namespace
         else "",
+        f"To see its probes: {remedies.show_probes(workload)}"
+        if workload is not None and not workload.probes
+        else "",
         _clear(evidence),
     )
 
 
-def _probes(evidence: Evidence) -> tuple[str, ...]:
+def _known_probes(evidence: Evidence) -> tuple[str, ...]:
     workload = remedies.workload_of(evidence)
     if workload is None:
         return ()
@@ -179,9 +199,7 @@ def _probes(evidence: Evidence) -> tuple[str, ...]:
         every = f" every {probe.period_seconds} s" if probe.period_seconds else ""
         within = f", timeout {probe.timeout_seconds} s" if probe.timeout_seconds else ""
         told.append(f"{probe.kind} runs `{' '.join(probe.command)[:60]}`{every}{within}")
-    if told:
-        return (f"This container's {'; '.join(told)}.",)
-    return (f"To see its probes: {remedies.show_probes(workload)}",)
+    return (f"This container's {'; '.join(told)}.",) if told else ()
 
 
 def _runtime(evidence: Evidence) -> tuple[str, ...]:

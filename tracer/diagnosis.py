@@ -12,6 +12,7 @@ from typing import NamedTuple
 from tracer import adoption, advice, hindrance, lateness, neglect, testimony
 from tracer.facts import Facts
 from tracer.records import Cause, CauseCode, Evidence
+from tracer.render.text import harmless
 from tracer.verdict import POSSIBLE, Verdict
 
 
@@ -63,7 +64,13 @@ RULES: tuple[Rule, ...] = (
 def diagnose(evidence: Evidence) -> Cause:
     """Return the cause of a zombie, as sure as the evidence allows."""
     code, verdict = _decide(evidence)
-    return Cause(code, verdict.confidence, verdict.evidence, advice.advise(code, evidence))
+    return Cause(
+        code,
+        verdict.confidence,
+        # Sentences are read in terminals (`jq -r`), and processes name themselves.
+        tuple(map(harmless, verdict.evidence)),
+        harmless(advice.advise(code, evidence)),
+    )
 
 
 def _decide(evidence: Evidence) -> tuple[CauseCode, Verdict]:

@@ -133,7 +133,9 @@ def elsewhere(facts: Facts) -> Lines:
         if facts.odd_clone
         else ()
     )
-    return (*odd, *origin(facts), *wait_history(facts), dead_for(facts), *siblings(facts))
+    passed = facts.waited_any_since and not facts.odd_clone
+    over = ("a wait for any child came after its death and left it lying",) if passed else ()
+    return (*odd, *origin(facts), *wait_history(facts), *over, dead_for(facts), *siblings(facts))
 
 
 def never(facts: Facts) -> Lines:
