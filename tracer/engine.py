@@ -6,7 +6,7 @@ import platform
 import select
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from tracer import figures
@@ -28,6 +28,7 @@ STATUS_NS = 2 * NS
 SNAPSHOT_SHARE = 50
 """Between snapshots passes at least so many times the processor time of the last one."""
 _SHORTEST_SNAPSHOT_PAUSE_NS = NS
+_TOLD_AT_ONCE = 256
 _LOSS_TOLD_NS = 60 * NS
 """Losses are told at most so often, however often they happen."""
 
@@ -247,8 +248,11 @@ class Engine:
         )
 
     def _take(self, transitions: Sequence[Transition], now: int) -> None:
+        for start in range(0, len(transitions), _TOLD_AT_ONCE):
+            self._teller.tell(transitions[start : start + _TOLD_AT_ONCE], now)
+            # A flood of parents is told for a while: that is life, not a hang.
+            self.status = replace(self.status, last_tick_boot_ns=boot_ns())
         if transitions:
-            self._teller.tell(transitions, now)
             self._next_status_boot_ns = min(self._next_status_boot_ns, now + NS // 2)
 
     def _rest(self) -> None:

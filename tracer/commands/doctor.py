@@ -28,6 +28,7 @@ def add_parser(subparsers: Any) -> None:
         description="Says whether the agent can see here, and what to do if it cannot.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     add = parser.add_argument
     add("-o", "--output", choices=("text", "json"), default="text", help="default text")

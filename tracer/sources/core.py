@@ -224,6 +224,8 @@ class CoreSource:
         Younger ones whose death was seen are left to poll().
         """
         self._running()
+        # Whoever finds an unseen death in it will ask what was lost: know it by then.
+        self._next_misses_boot_ns = 0
         fd = self._iter_create(self._iterator.fd())
         if fd < 0:
             raise PermanentError(f"the task iterator cannot be opened: {os.strerror(-fd)}")
@@ -317,7 +319,10 @@ def _misses(program_fd: int) -> int:
     what happens on its processor meanwhile is not seen. proc(5) does not describe
     the line: bpf_prog_show_fdinfo(), kernel/bpf/syscall.c, Linux 5.12.
     """
-    text = Path(f"/proc/self/fdinfo/{program_fd}").read_text()
+    try:
+        text = Path(f"/proc/self/fdinfo/{program_fd}").read_text()
+    except OSError:  # out of descriptors: the minute's snapshot makes up for it
+        return 0
     found = re.search(r"^recursion_misses:\s*(\d+)", text, re.MULTILINE)
     return int(found[1]) if found else 0
 
