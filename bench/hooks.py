@@ -3,6 +3,8 @@
 A life is one fork, one exec, one exit, one release, and one wait call of the parent.
 """
 
+import os
+
 import agent
 import bpfstats
 import work
@@ -17,7 +19,7 @@ def measure(scale):
     each = (10_000 if scale.quick else 100_000) // ROUNDS
     ours, theirs, bare = [], [], []
     with bpfstats.enabled():
-        work.run("count", each)  # warm
+        counting = _counting(each)
         for _ in range(ROUNDS):
             with agent.agent() as one:
                 ours.append(_round(one.pid, each))
@@ -29,7 +31,10 @@ def measure(scale):
     lives = [sum(one[name][0] for name in HOOKS) for one in ours]
     total_us = median(lives) / 1000
     parts = " + ".join(f"{name} {ns / 1000:.2f}" for name, ns in hooks.items())
-    figures = [within("all hooks, one process lifetime", total_us, "µs", 2, f"= {parts}")]
+    figures = [
+        within("all hooks, one process lifetime", total_us, "µs", 2, f"= {parts}"),
+        Figure("", "", f"of each, the counting itself: {counting / 1000:.2f} (an empty program)"),
+    ]
     beside = _lifetimes(theirs)
     if beside is None:
         figures.append(Figure("… against exitsnoop's one hook", "", MISSING))
@@ -50,6 +55,11 @@ def measure(scale):
             Figure("", "", f"bpftrace counting exits by comm {median(beside) / 1000:.2f} µs")
         )
     return figures
+
+
+def _counting(count):
+    with bpfstats.empty_program():
+        return _round(os.getpid(), count)["empty"][0]
 
 
 def _round(pid, count):

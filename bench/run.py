@@ -8,6 +8,8 @@
 
 Needs root. The tools that stand beside it are measured where they are installed
 (Debian: libbpf-tools bpftrace prometheus-node-exporter python3-psutil).
+--large and --million raise pid_max and threads-max, and put them back when the zombies
+are gone, also when interrupted.
 Figures are medians of alternating runs; on a shared machine compare ratios only.
 """
 
