@@ -16,12 +16,41 @@ def boot_ns() -> int:
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
-def boot_to_wall_ns() -> int:
-    """Return what must be added to a boot time to get Unix time, both in nanoseconds.
+class _BootToWall:
+    """What must be added to a boot time to get Unix time, the same from line to line.
 
-    Asked anew for each use: the wall clock is stepped and slewed, the boot clock is not.
+    The two clocks are read one after the other, so each reading is off by a little:
+    the first stays until the wall clock is stepped. (NTP slews both clocks alike.)
     """
-    return time.time_ns() - boot_ns()
+
+    _STEP_NS = NS // 1000
+    _TRIES = 5
+
+    def __init__(self) -> None:
+        self._offset_ns: int | None = None
+
+    def __call__(self) -> int:
+        """Return nanoseconds."""
+        offset_ns = self._read()
+        known = self._offset_ns
+        if known is None or abs(offset_ns - known) > self._STEP_NS:
+            self._offset_ns = known = offset_ns
+        return known
+
+    def _read(self) -> int:
+        """Read both clocks with the least time between them, in case we are interrupted."""
+        readings = []
+        for _ in range(self._TRIES):
+            before = boot_ns()
+            wall = time.time_ns()
+            took = boot_ns() - before
+            readings.append((took, wall - before - took // 2))
+            if took < self._STEP_NS // 10:
+                break
+        return min(readings)[1]
+
+
+boot_to_wall_ns = _BootToWall()
 
 
 def rfc3339(unix_ns: int) -> str:
