@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from support import records as made
 from support.golden import check_golden
 
-from tracer.records import Attribution, CauseCode
+from tracer.records import Attribution, CauseCode, Confidence
 from tracer.render.document import zombie_document
 from tracer.render.table import (
     BY_PARENT,
@@ -64,6 +64,16 @@ def test_groups_count_zombies_parents_and_causes():
     another = made.record(made.child(9, 8), parent=made.process(8))
     [pod, *_] = group_by_pod(group_by_parent([*records(), another]))
     assert (pod.zombies, pod.parents) == (4, 2)
+
+
+def test_a_cause_that_is_only_possible_is_told_with_doubt():
+    """And without it as soon as one zombie of the group is surer."""
+    sure = made.record()
+    doubtful = replace(sure, cause=replace(sure.cause, confidence=Confidence.POSSIBLE))
+    [group] = group_by_parent([doubtful])
+    assert "parent_never_waits?" in render([group], BY_PARENT)
+    [group] = group_by_parent([doubtful, doubtful, sure])
+    assert group.causes == ("parent_never_waits",)
 
 
 def test_counts_from_elsewhere_are_kept():

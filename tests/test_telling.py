@@ -1,10 +1,12 @@
 """Which lines of zombies are told: filters by name, and a diagnosis that breaks."""
 
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support.pods import container_id, pod
-from support.records import child
+from support.records import NEVER, child
 
 from tracer.clock import NS, boot_ns
 from tracer.events import EventName
@@ -13,7 +15,15 @@ from tracer.identity import Attributor
 from tracer.kubernetes.pod import parse_pod
 from tracer.kubernetes.podindex import PodIndex
 from tracer.procfs import ProcFs
-from tracer.records import Cgroup, CgroupOrigin, Detected, Reaped, Zombie
+from tracer.records import (
+    Cgroup,
+    CgroupOrigin,
+    Confidence,
+    Detected,
+    Identity,
+    Reaped,
+    Zombie,
+)
 from tracer.telling import Teller
 
 POD = pod("web", containers=("app",))
@@ -63,3 +73,27 @@ def test_a_zombie_that_breaks_the_diagnosis_is_told_without_a_cause(index):
     tells.tell([Detected(Zombie(DEAD, boot_ns(), boot_ns()))], boot_ns())
     [event] = told
     assert (event.name, event.record.cause) == (EventName.ZOMBIE_DETECTED, None)
+
+
+@pytest.mark.parametrize("lives", [True, False])
+def test_a_parent_that_lives_when_its_zombie_goes_has_reaped_it(index, lives):
+    """What was certain of it is so no more; of one that died before, it stays."""
+    parent = ProcFs(Path("/proc")).process(os.getpid())
+    if not lives:
+        parent = replace(parent, identity=Identity(os.getpid(), 1))
+
+    class Finding:
+        waits = None
+        cause = replace(NEVER, confidence=Confidence.CERTAIN)
+
+    Finding.parent = parent
+    told = []
+    tells = teller(index, told)
+    tells.investigate = lambda *_: Finding
+    zombie = Zombie(DEAD, boot_ns(), boot_ns())
+    tells.tell([Detected(zombie), Reaped(zombie, boot_ns(), 30 * NS)], boot_ns())
+    detected, reaped = (event.record.cause for event in told)
+    assert detected.confidence is Confidence.CERTAIN
+    assert reaped.code is detected.code
+    assert (reaped.confidence is Confidence.POSSIBLE) == lives
+    assert ("has reaped it, 30 s after death" in reaped.evidence[0]) == lives

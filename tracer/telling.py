@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
+from tracer import hindsight
 from tracer.clock import NS
 from tracer.events import Event, EventName, StormContext
 from tracer.filters import Filters
@@ -243,8 +244,19 @@ class Teller:
             record.attribution
         ):
             return
+        record = self._in_hindsight(record, lifetime_ns)
         record = replace(record, age_ns=lifetime_ns, lifetime_ns=lifetime_ns)
         self._emit(Event(EventName.ZOMBIE_REAPED, gone_boot_ns, record=record))
+
+    def _in_hindsight(self, record: Record, lifetime_ns: int) -> Record:
+        """Correct the cause if its parent lives: then that has reaped it."""
+        parent, cause = record.parent, record.cause
+        stat = self._proc.stat(parent.identity.pid) if parent and cause else None
+        if parent is None or cause is None or stat is None or stat.is_zombie:
+            return record
+        if stat.start_ticks != parent.identity.start_ticks:
+            return record
+        return replace(record, cause=hindsight.reaped_by(parent, cause, lifetime_ns))
 
     def _with_pod(self, record: Record) -> Record:
         """Complete the pod's names, if they came after the detection was told."""

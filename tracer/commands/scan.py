@@ -41,6 +41,8 @@ examples:
   tracer scan --by pod --pods-only   which pods have them
   tracer scan -o json | jq '.[].cause.advice'
   tracer scan --min-age 1m --exit-code || echo "zombies older than a minute"
+
+A cause with a ? is only possible: `tracer explain PID` watches, and says more.
 """
 
 

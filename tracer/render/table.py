@@ -3,12 +3,12 @@
 The cells are read from the same table of fields as the JSON (render/fields.py).
 """
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from tracer.clock import NS
 from tracer.durations import short_duration
-from tracer.records import Attribution, Record
+from tracer.records import Attribution, Confidence, Record
 from tracer.render.fields import FIELDS, KERNEL_BYTES, Scene, scene_of_record
 from tracer.render.text import cut_middle, harmless, pad, width
 from tracer.render.words import exit_text, owner_text
@@ -26,7 +26,8 @@ class Group:
         record: the oldest of them, with its parent, owner and cause.
         zombies: how many they are.
         parents: how many parents they have.
-        causes: codes of their causes, most frequent first.
+        causes: codes of their causes, most frequent first; a `?` behind one that is at most
+            possible.
     """
 
     record: Record
@@ -98,12 +99,20 @@ def _unite(groups: Sequence[Group], *, add_parents: bool) -> Group:
         oldest,
         zombies=sum(g.zombies for g in groups),
         parents=sum(g.parents for g in groups) if add_parents else 1,
-        causes=tuple(sorted(counts, key=lambda code: -counts[code])),
+        causes=tuple(sorted(_sure(counts), key=lambda code: -counts[code])),
     )
 
 
 def _codes(record: Record) -> tuple[str, ...]:
-    return () if record.cause is None else (record.cause.code.value,)
+    if record.cause is None:
+        return ()
+    doubt = "?" if record.cause.confidence is Confidence.POSSIBLE else ""
+    return (f"{record.cause.code.value}{doubt}",)
+
+
+def _sure(codes: Collection[str]) -> list[str]:
+    """Leave out what is only possible of one zombie and surer of another."""
+    return [code for code in codes if not code.endswith("?") or code[:-1] not in codes]
 
 
 def owner_key(owner: Attribution) -> Hashable:
