@@ -76,7 +76,8 @@ def evidence(*, child=None, **changes):
 
 def adopted(**changes):
     parent = changes.pop("parent", INIT)
-    return evidence(child={"forker": STRANGER}, parent=parent, forker_alive=False, **changes)
+    child = {"forker": STRANGER, "origin": changes.pop("origin", OriginKind.INIT)}
+    return evidence(child=child, parent=parent, forker_alive=False, **changes)
 
 
 BLOCKED = (BlockedWait(WaitFor.PROCESS, 601, 0),)
@@ -168,6 +169,8 @@ CASES = {
     "adopted by a pid 1 that may be in its first round": (
         adopted(**JUST_STARTED | {"parent": replace(INIT, identity=STARTED)}),
         "init_does_not_reap", "likely"),
+    "adopted, but of an exec as far as anybody saw": (
+        adopted(origin=None), "init_does_not_reap", "likely"),
     "adopted by one that supervises": (
         adopted(waits=waits(0, 5, last=DIED - NS, reaped=4), blocked_waits=BLOCKED),
         "init_does_not_reap", "certain"),

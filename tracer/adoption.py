@@ -25,6 +25,8 @@ def init_does_not_reap(facts: Facts) -> Verdict | None:
         sure = _perhaps_adopted(facts)
     elif facts.parent.is_init:
         sure = _will_not_adopt(facts)
+        if sure is CERTAIN and facts.may_be_of_an_exec:
+            sure = LIKELY
     else:
         # A child subreaper is the init of its descendants.
         sure = POSSIBLE if facts.waits is None or facts.waits.any else LIKELY

@@ -96,6 +96,11 @@ class Facts:
         return self.evidence.entered
 
     @property
+    def may_be_of_an_exec(self) -> bool:
+        """Whether nobody saw how its line began in its pid namespace, and it may have entered."""
+        return self.child.origin is None and self.parent.vpid != self.parent.identity.pid
+
+    @property
     def born_after_parent_ns(self) -> int:
         """How much younger than its parent it is."""
         return self.child.start_boot_ns - self.parent_start_boot_ns
