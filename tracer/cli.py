@@ -49,9 +49,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
-    """Return the parser; only the module of a command that is named is imported."""
-    from tracer.commands import agent  # noqa: PLC0415 - `tracer --version` needs none of it
-
+    """Return the parser; only the module of the command that is asked for is imported."""
     parser = _Parser(
         prog="tracer",
         description="Finds zombie processes as they happen, and says whose, why and what to do.",
@@ -60,8 +58,10 @@ def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"tracer {__version__}")
-    agent.add_arguments(parser)
-    parser.set_defaults(run=agent.run)
+    if not arguments or arguments[0] not in COMMANDS:
+        agent = importlib.import_module("tracer.commands.agent")
+        agent.add_arguments(parser)
+        parser.set_defaults(run=agent.run)
     subparsers = parser.add_subparsers(
         metavar="COMMAND", dest="command", parser_class=_Parser, help=argparse.SUPPRESS
     )
