@@ -23,6 +23,7 @@ from tracer.telling import Investigate, Teller
 _log = logging.getLogger(__name__)
 
 SNAPSHOT_NS = 60 * NS
+FULL_MAP_SNAPSHOT_NS = 2 * NS
 SUMMARY_NS = 300 * NS
 STATUS_NS = 2 * NS
 SNAPSHOT_SHARE = 50
@@ -193,7 +194,10 @@ class Engine:
         # On a busy node the wall clock would say how busy it is, not what this costs.
         self._snapshot_cpu_ns = time.thread_time_ns() - began_cpu_ns
         self._snapshot_ns, self._compared_boot_ns = done - now, done
-        self._next_snapshot_boot_ns = done + max(SNAPSHOT_NS, self._snapshot_pause_ns())
+        # A full map holds no place for every zombie: of some, only a comparison can tell
+        # that they were reaped.
+        often = FULL_MAP_SNAPSHOT_NS if source.losses().map_full else SNAPSHOT_NS
+        self._next_snapshot_boot_ns = done + max(often, self._snapshot_pause_ns())
         self._take(transitions, done)
         # What was reaped while the snapshot was read is in the queue.
         self._take(self._table.apply(source.poll(done), done), done)

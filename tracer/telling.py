@@ -218,6 +218,9 @@ class Teller:
     def _aged(self, zombie: Zombie, now_boot_ns: int) -> None:
         identity = zombie.child.identity
         self._release_one(identity, now_boot_ns)
+        stat = self._proc.stat(identity.pid)
+        if stat is None or stat.start_ticks != identity.start_ticks:
+            return  # reaped unseen (a full map): the next snapshot will tell that
         zombie = self._fresh(zombie)
         zombie = replace(zombie, siblings=self._siblings(zombie.child.parent_pid) - 1)
         attribution = self._attribute(zombie)
