@@ -7,14 +7,14 @@ from work import holding
 
 
 def measure(scale):
+    from tracer.attribution.attributor import Attributor
     from tracer.clock import boot_ns, boot_to_wall_ns
-    from tracer.evidence import Investigator
-    from tracer.identity import Attributor
-    from tracer.procfs import ProcFs
-    from tracer.records import Record, Zombie
+    from tracer.diagnosis.evidence import Investigator
+    from tracer.model import Record, Zombie
+    from tracer.procfs.fs import ProcFs
     from tracer.render.document import zombie_document
     from tracer.sinks.jsonlog import json_line
-    from tracer.sources.core import CoreSource
+    from tracer.sources.core.source import CoreSource
 
     rounds = 100 if scale.quick else 1000
     proc = ProcFs()

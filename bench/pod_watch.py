@@ -30,11 +30,11 @@ def ours(kubeconfig, pods):
     import prometheus_client  # noqa: F401
     import structlog  # noqa: F401
 
-    from tracer.identity import Attributor
+    from tracer.attribution.attributor import Attributor
     from tracer.kubernetes.config import connect
-    from tracer.kubernetes.podindex import PodIndex
+    from tracer.kubernetes.index import PodIndex
     from tracer.kubernetes.watch import PodWatch
-    from tracer.records import Container
+    from tracer.model import Container
 
     before, _ = rss_mb()
     index = PodIndex()

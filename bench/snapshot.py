@@ -115,8 +115,8 @@ class _Inside:
 
     def __enter__(self):
         from tracer.clock import boot_ns
-        from tracer.sources.core import CoreSource
-        from tracer.table import Table
+        from tracer.sources.core.source import CoreSource
+        from tracer.table.table import Table
 
         self._now = boot_ns
         self._source = CoreSource(min_age_ns=0)

@@ -23,18 +23,18 @@ def measure(name, seconds):
     began = time.monotonic()
     from tracer.clock import boot_ns
     from tracer.errors import TracerError
-    from tracer.procfs import ProcFs
+    from tracer.procfs.fs import ProcFs
 
     if name == "core":
-        from tracer.sources.core import CoreSource
+        from tracer.sources.core.source import CoreSource
 
         source = CoreSource(min_age_ns=MIN_AGE_NS)
     elif name == "bcc":
-        from tracer.sources.bcc import BccSource
+        from tracer.sources.bcc.source import BccSource
 
         source = BccSource(ProcFs(), MIN_AGE_NS)
     else:
-        from tracer.sources.proc import ProcSource
+        from tracer.sources.proc.source import ProcSource
 
         source = ProcSource(ProcFs(), MIN_AGE_NS)
     try:

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What crosses between the kernel and Python. tracer/sources/wire.py mirrors
+ * What crosses between the kernel and Python. tracer/sources/core/wire.py mirrors
  * these, and tests/test_wire.py compares the two through the object's BTF.
  * Times are CLOCK_BOOTTIME nanoseconds. Padding is explicit.
  */

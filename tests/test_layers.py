@@ -23,8 +23,8 @@ PURE_STANDARD = frozenset(_STANDARD.split())
 """What a pure module may import: nothing here reads, writes, waits or asks the time."""
 
 PURE_TOO = {
-    ("kubernetes/podindex.py", "threading"),  # a lock: the watch fills it, the engine asks it
-    ("pidstore.py", "mmap"),  # anonymous memory
+    ("kubernetes/index.py", "threading"),  # a lock: the watch fills it, the engine asks it
+    ("table/pidset.py", "mmap"),  # anonymous memory
     ("render/words.py", "signal"),  # the names of signals
     ("kubernetes/pod.py", "sys"),  # sys.intern
 }
@@ -36,12 +36,12 @@ CONFINED = {
     "kubernetes": r"kubernetes/(client|config|watch)\.py",
     "urllib3": r"kubernetes/\w+\.py",
     "yaml": r"kubernetes/config\.py",
-    "bcc": r"sources/bcc\w*\.py",
-    "prometheus_client": r"sinks/metrics\.py|httpserve\.py",
+    "bcc": r"sources/bcc/\w+\.py",
+    "prometheus_client": r"sinks/metrics\.py|sinks/http\.py",
     "structlog": r"sinks/jsonlog\.py",
-    "ctypes": r"sources/\w+\.py|spawn\.py",
-    "subprocess": r"kubectl\.py",
-    "argparse": r"cli\.py|kubectl\.py|options\.py|commands/\w+\.py|doctor/__main__\.py",
+    "ctypes": r"sources/\w+/\w+\.py|emulate/spawn\.py",
+    "subprocess": r"commands/kubectl\.py",
+    "argparse": r"cli\.py|options\.py|commands/\w+\.py|doctor/__main__\.py",
 }
 """Clients and sharp tools, and the modules that may import them."""
 

@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def kubectl_main() -> int:
     """Run as a kubectl plugin: `kubectl zombies …`."""
-    from tracer.kubectl import run  # noqa: PLC0415 - nothing else needs it
+    from tracer.commands.kubectl import run  # noqa: PLC0415 - nothing else needs it
 
     return _guarded(lambda: run(sys.argv[1:]))
 

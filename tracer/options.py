@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tracer.attribution.filters import Filters, parse_selector
 from tracer.durations import parse_duration
 from tracer.errors import UsageError
-from tracer.filters import Filters, parse_selector
 
 SOURCES = ("auto", "core", "bcc", "proc")
 LEVELS = ("debug", "info", "warning", "error")

@@ -4,7 +4,7 @@ Each check has two parts: `ready` says whether there is still something to wait 
 returns what is wrong when the waiting is over.
 """
 
-from tracer.records import Identity
+from tracer.model import Identity
 
 from . import facts
 from .actors import MIN_AGE_SECONDS

@@ -10,9 +10,9 @@ import time
 from tracer.errors import TracerError
 
 from .checks import CHECKS
+from .fork_server import ForkServer
 from .makers import MAKERS
 from .watcher import Watcher
-from .zygote import Zygote
 
 DEADLINE_SECONDS = 30.0
 STEP_SECONDS = 0.01
@@ -23,9 +23,9 @@ OLDER = "older"
 class Actor:
     """The process that plays a scenario."""
 
-    def __init__(self, zygote, scenario):
+    def __init__(self, fork_server, scenario):
         self.began = time.monotonic()
-        self._pid, self._socket, self._errors = zygote.fork(scenario)
+        self._pid, self._socket, self._errors = fork_server.fork(scenario)
         self._lines = self._socket.makefile("rb")
         self._ended = False
 
@@ -104,8 +104,8 @@ class Session:
 
     def run(self):
         """Play all scenarios, yielding each Result when it is there; stops the sources at the end."""
-        with Zygote() as self._zygote:
-            actors = {name: Actor(self._zygote, name) for name in self._first}
+        with ForkServer() as self._fork_server:
+            actors = {name: Actor(self._fork_server, name) for name in self._first}
             for actor in actors.values():
                 actor.message()  # it says that its zombies are there
             try:
@@ -136,7 +136,7 @@ class Session:
         while running or self._waiting:
             while self._waiting and len(running) < self._jobs:
                 name = self._waiting.pop(0)
-                running[name] = self._perform(name, Actor(self._zygote, name))
+                running[name] = self._perform(name, Actor(self._fork_server, name))
             for watcher in self.watchers:
                 watcher.step()
             for name, performance in list(running.items()):

@@ -1,9 +1,9 @@
 """How the suite constructs each source."""
 
-from tracer.procfs import ProcFs
-from tracer.sources.bcc import BccSource
-from tracer.sources.core import CoreSource
-from tracer.sources.proc import ProcSource
+from tracer.procfs.fs import ProcFs
+from tracer.sources.bcc.source import BccSource
+from tracer.sources.core.source import CoreSource
+from tracer.sources.proc.source import ProcSource
 
 from .watcher import MIN_AGE_NS
 

@@ -4,9 +4,9 @@ import os
 import select
 
 from tracer.clock import NS, boot_ns
-from tracer.records import Detected, Identity, Reaped
-from tracer.storm import StormRules
-from tracer.table import Table
+from tracer.model import Detected, Identity, Reaped
+from tracer.table.storm import StormRules
+from tracer.table.table import Table
 
 from . import facts
 from .actors import MIN_AGE_SECONDS

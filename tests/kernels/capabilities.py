@@ -98,8 +98,8 @@ def probe(source_name, parent_pid):
     """Run as the probe: start a source, say so, await the tenant's zombie, tell its facts."""
     from tracer.clock import NS, boot_ns
     from tracer.errors import TracerError
-    from tracer.procfs import ProcFs
-    from tracer.records import Child, Identity
+    from tracer.model import Child, Identity
+    from tracer.procfs.fs import ProcFs
 
     procfs = ProcFs()
     source = make(source_name, procfs, NS // 10)
@@ -134,14 +134,14 @@ def probe(source_name, parent_pid):
 
 def make(name, procfs, min_age_ns):
     if name == "core":
-        from tracer.sources.core import CoreSource
+        from tracer.sources.core.source import CoreSource
 
         return CoreSource(min_age_ns=min_age_ns, map_entries=1024)
     if name == "bcc":
-        from tracer.sources.bcc import BccSource
+        from tracer.sources.bcc.source import BccSource
 
         return BccSource(procfs, min_age_ns)
-    from tracer.sources.proc import ProcSource
+    from tracer.sources.proc.source import ProcSource
 
     return ProcSource(procfs, min_age_ns)
 

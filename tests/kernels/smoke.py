@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 from tracer.clock import NS, boot_ns
-from tracer.records import Child, Gone
-from tracer.sources.core import CoreSource
+from tracer.model import Child, Gone
+from tracer.sources.core.source import CoreSource
 
 DEADLINE_SECONDS = 20
 CGROUPS = Path("/sys/fs/cgroup")

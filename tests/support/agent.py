@@ -10,7 +10,7 @@ import threading
 import time
 from collections import deque
 
-from schema import problems
+from support.schema import problems
 
 TRACER = (sys.executable, "-m", "tracer")
 DEADLINE_SECONDS = 60.0

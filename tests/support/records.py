@@ -3,8 +3,7 @@
 from dataclasses import replace
 
 from tracer.clock import NS, TICK_NS
-from tracer.events import Event, EventName, StormContext
-from tracer.records import (
+from tracer.model import (
     Attribution,
     Cause,
     CauseCode,
@@ -24,6 +23,7 @@ from tracer.records import (
     Workload,
     Zombie,
 )
+from tracer.model.event import Event, EventName, StormContext
 
 NODE = "worker-1"
 NOW = 5_000 * NS

@@ -8,23 +8,24 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Protocol
 
-from tracer import __version__, assembly, options
+from tracer import __version__, options
+from tracer.agent import build
+from tracer.agent.engine import Engine, Settings
+from tracer.agent.reporter import Investigate, Teller
 from tracer.clock import NS
 from tracer.durations import exact_duration
-from tracer.engine import Engine, Settings
 from tracer.errors import UsageError
-from tracer.events import Event, Sink
-from tracer.health import EngineStatus
-from tracer.hostview import why_blind
-from tracer.memory import Memory
+from tracer.model import Source
+from tracer.model.event import Event, Sink
+from tracer.model.status import EngineStatus
 from tracer.options import Options
-from tracer.procfs import ProcFs
-from tracer.records import Source
+from tracer.procfs.fs import ProcFs
+from tracer.procfs.pidns import why_blind
 from tracer.sinks.jsonlog import JsonLogSink
 from tracer.sinks.live import LiveSink
-from tracer.state import StateStore
-from tracer.table import Table
-from tracer.telling import Investigate, Teller
+from tracer.state.checkpoint import Memory
+from tracer.state.store import StateStore
+from tracer.table.table import Table
 
 AGENT_MIN_AGE = "10s"
 FOLLOW_MIN_AGE = "1s"
@@ -80,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     if args.output is not None and not follow:
         raise UsageError("--output goes with --follow: the agent always writes JSON")
     chosen = options.read(args, min_age=FOLLOW_MIN_AGE if follow else AGENT_MIN_AGE)
-    assembly.start_logging(chosen)
+    build.start_logging(chosen)
     late = _Late()
     # From here on: whoever ends us while a source is being loaded wants a clean end too.
     with _signals(late.stop):
@@ -89,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run_engine(chosen: Options, late: _Late, *, follow: bool, live: bool) -> None:
-    proc = assembly.open_proc(chosen)
+    proc = build.open_proc(chosen)
     store = StateStore(chosen.state_dir, proc.boot_id() or "")
     memory = Memory(store, proc, writes=not follow)
     sinks: list[Sink] = [_main_sink(chosen, memory, late, live=live)]
@@ -125,7 +126,7 @@ def _main_sink(chosen: Options, memory: Memory, late: _Late, *, live: bool) -> S
 def _serve(chosen: Options, late: _Late, sinks: list[Sink]) -> _Closable | None:
     if chosen.metrics_address is None:
         return None
-    from tracer.httpserve import MetricsServer, parse_address  # noqa: PLC0415 - only when asked
+    from tracer.sinks.http import MetricsServer, parse_address  # noqa: PLC0415 - only when asked
     from tracer.sinks.metrics import MetricsSink  # noqa: PLC0415
 
     metrics = MetricsSink(late.status)
@@ -139,7 +140,7 @@ def _engine(
     chosen: Options, proc: ProcFs, memory: Memory, late: _Late, sinks: list[Sink]
 ) -> Engine:
     table = Table(chosen.min_age_ns)
-    who = assembly.identification(chosen, proc)
+    who = build.identification(chosen, proc)
     teller = Teller(
         proc=proc,
         attributor=who.attributor,
@@ -151,7 +152,7 @@ def _engine(
     )
 
     def investigator_for(source: Source) -> Investigate:
-        return assembly.investigate_with(proc, source)
+        return build.investigate_with(proc, source)
 
     if who.pods is not None:
         who.pods.start()
@@ -162,7 +163,7 @@ def _engine(
             not_ready=why_blind(proc, chosen.proc_root),
             facts=_facts(chosen, who.reason),
         ),
-        makers=assembly.source_makers(chosen, proc),
+        makers=build.source_makers(chosen, proc),
         table=table,
         teller=teller,
         investigator_for=investigator_for,

@@ -6,8 +6,8 @@ import sys
 from typing import Any
 
 from tracer import options
-from tracer.doctor.examine import examine
 from tracer.doctor.report import as_json, as_text
+from tracer.doctor.run import examine
 from tracer.options import STATE_DIR
 
 _EPILOG = """\

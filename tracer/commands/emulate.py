@@ -24,7 +24,7 @@ Everything is cleaned up at the end, also after Ctrl-C, SIGTERM or kill -9.
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command."""
-    from tracer.emulate_scenes import SCENES  # noqa: PLC0415 - only this command needs it
+    from tracer.emulate.scenarios import SCENES  # noqa: PLC0415 - only this command needs it
 
     parser = subparsers.add_parser(
         "emulate",
@@ -55,8 +55,8 @@ def run(args: argparse.Namespace) -> int:
         UsageError: an option is wrong.
         PermanentError: it cannot be done here, or not as many of them.
     """
-    from tracer.emulate import Stage, emulate  # noqa: PLC0415 - only this command needs it
-    from tracer.emulate_scenes import SCENES  # noqa: PLC0415
+    from tracer.emulate.run import Stage, emulate  # noqa: PLC0415 - only this command needs it
+    from tracer.emulate.scenarios import SCENES  # noqa: PLC0415
 
     if args.cause not in SCENES:
         raise UsageError(

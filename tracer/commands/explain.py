@@ -7,19 +7,20 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from tracer import assembly, options
+from tracer import options
+from tracer.agent import build
 from tracer.clock import boot_to_wall_ns
+from tracer.commands.explain_context import Explainer, Lens, Vanished
 from tracer.durations import exact_duration, parse_duration
 from tracer.errors import UsageError
-from tracer.explaining import Explainer, Lens, Vanished
+from tracer.model import Child, Identity
 from tracer.options import Options
-from tracer.procfs import ProcFs
-from tracer.records import Child, Identity
-from tracer.render.story import Story, render_story
+from tracer.procfs.fs import ProcFs
+from tracer.render.explanation import Story, render_story
 from tracer.sinks.live import terminal_columns
-from tracer.sources.auto import open_source
-from tracer.sources.core import CoreSource
-from tracer.state import StateStore
+from tracer.sources.core.source import CoreSource
+from tracer.sources.select import open_source
+from tracer.state.store import StateStore
 
 NOT_FOUND_STATUS = 1
 _WATCH = "2s"
@@ -67,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     pid = _pid(args.pid)
     watch_ns = parse_duration(args.watch, name="--watch")
     chosen = replace(options.read(args, min_age="0s"), min_age_ns=0)
-    proc = assembly.open_proc(chosen)
+    proc = build.open_proc(chosen)
     if proc.stat(pid) is None:
         return _not_found(pid)
     try:
@@ -91,7 +92,7 @@ def _not_found(pid: int) -> int:
 
 
 def _story(pid: int, watch_ns: int, chosen: Options, proc: ProcFs) -> Story:
-    makers = dict(assembly.source_makers(chosen, proc))
+    makers = dict(build.source_makers(chosen, proc))
     if not watch_ns:
         # The iterator alone: nothing is hooked for one look.
         makers["core"] = lambda: CoreSource(min_age_ns=0, map_entries=16, hooks=False)
@@ -99,7 +100,7 @@ def _story(pid: int, watch_ns: int, chosen: Options, proc: ProcFs) -> Story:
     try:
         if source.name != "core" and chosen.source == "auto":
             print(f"tracer: {reason}", file=sys.stderr)
-        who = assembly.identification(chosen, proc)
+        who = build.identification(chosen, proc)
         lens = Lens(proc, source, who.attributor, _saved(chosen, proc))
         if who.pods is not None and who.attributor.attribute_process(pid).container is not None:
             _learn_names(who.pods)
@@ -127,7 +128,7 @@ def _saved(chosen: Options, proc: ProcFs) -> dict[Identity, Child]:
 def _print(story: Story, chosen: Options, *, as_json: bool) -> None:
     to_wall_ns = boot_to_wall_ns()
     if as_json:
-        from tracer.render.story_json import story_document  # noqa: PLC0415 - only here
+        from tracer.render.explanation_json import story_document  # noqa: PLC0415 - only here
 
         document = story_document(story, node_name=chosen.node_name, to_wall_ns=to_wall_ns)
         sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=True) + "\n")

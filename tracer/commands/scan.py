@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tracer import assembly, options
+from tracer import options
+from tracer.agent import build
 from tracer.clock import boot_ns, boot_to_wall_ns
 from tracer.errors import UsageError
+from tracer.model import Child, Identity, Record, Snapshot, Source, Zombie
 from tracer.options import Options
-from tracer.procfs import ProcFs
-from tracer.records import Child, Identity, Record, Snapshot, Source, Zombie
+from tracer.procfs.fs import ProcFs
 from tracer.render.table import (
     BY_PARENT,
     BY_POD,
@@ -23,9 +24,9 @@ from tracer.render.table import (
     render_table,
 )
 from tracer.sinks.live import terminal_columns
-from tracer.sources.auto import open_source
-from tracer.sources.core import CoreSource
-from tracer.state import StateStore
+from tracer.sources.core.source import CoreSource
+from tracer.sources.select import open_source
+from tracer.state.store import StateStore
 
 MIN_AGE = "0s"
 ZOMBIES_FOUND_STATUS = 1
@@ -69,8 +70,8 @@ def run(args: argparse.Namespace) -> int:
         if getattr(args, name) not in choices:
             raise UsageError(f"--{name} {getattr(args, name)!r}: it is one of {', '.join(choices)}")
     chosen = options.read(args, min_age=MIN_AGE)
-    assembly.start_logging(chosen)
-    proc = assembly.open_proc(chosen)
+    build.start_logging(chosen)
+    proc = build.open_proc(chosen)
     source, reason = open_source(chosen.source, make=_makers(chosen, proc))
     try:
         if source.name != "core" and chosen.source == "auto":
@@ -87,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _makers(chosen: Options, proc: ProcFs) -> dict[str, Any]:
-    makers = dict(assembly.source_makers(replace(chosen, min_age_ns=0), proc))
+    makers = dict(build.source_makers(replace(chosen, min_age_ns=0), proc))
     # The iterator alone: nothing is hooked for one look.
     makers["core"] = lambda: CoreSource(min_age_ns=0, map_entries=16, hooks=False)
     return makers
@@ -108,8 +109,8 @@ class _Scan:
     def __init__(self, chosen: Options, proc: ProcFs, source: Source) -> None:
         self._chosen = chosen
         self._proc = proc
-        self._who = assembly.identification(chosen, proc)
-        self._investigate = assembly.investigate_with(proc, source)
+        self._who = build.identification(chosen, proc)
+        self._investigate = build.investigate_with(proc, source)
         self._source = source
         self._saved = _saved(chosen, proc)
         self._now = boot_ns()

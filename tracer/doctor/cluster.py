@@ -52,7 +52,7 @@ def kubernetes(
 
 def _ask(access: Any, node_name: str, verb: str, query: list[tuple[str, str]]) -> str | None:
     """Make one request; return what went wrong."""
-    from tracer.kubernetes.trouble import from_error  # noqa: PLC0415
+    from tracer.kubernetes.errors import from_error  # noqa: PLC0415
 
     try:
         api = access.load()

@@ -1,4 +1,4 @@
-"""Reads what the checks judge. Nothing here changes the machine."""
+"""Reads what the checks checks. Nothing here changes the machine."""
 
 import importlib
 import os
@@ -6,11 +6,11 @@ import resource
 import time
 from pathlib import Path
 
-from tracer.doctor import capabilities, judge
+from tracer.doctor import capabilities, checks
 from tracer.doctor.check import Check
 from tracer.errors import PermanentError
-from tracer.procfs import ProcFs
-from tracer.sources.tracefs import mounted, with_tracefs
+from tracer.procfs.fs import ProcFs
+from tracer.sources.bcc.tracefs import mounted, with_tracefs
 
 _BTF = Path("/sys/kernel/btf/vmlinux")
 _LOCKDOWN = Path("/sys/kernel/security/lockdown")
@@ -24,18 +24,18 @@ def kernel() -> Check:
     """Look at the kernel."""
     uname = os.uname()
     try:
-        lockdown = judge.parse_lockdown(_LOCKDOWN.read_text())
+        lockdown = checks.parse_lockdown(_LOCKDOWN.read_text())
     except OSError:
         lockdown = None
-    return judge.kernel(uname.release, uname.machine, lockdown)
+    return checks.kernel(uname.release, uname.machine, lockdown)
 
 
 def btf() -> Check:
     """Look for the kernel's types."""
     try:
-        return judge.btf(_BTF.stat().st_size)
+        return checks.btf(_BTF.stat().st_size)
     except OSError:
-        return judge.btf(None)
+        return checks.btf(None)
 
 
 def own_capabilities() -> Check:
@@ -47,12 +47,14 @@ def own_capabilities() -> Check:
 def pid_namespace(procfs: ProcFs) -> Check:
     """Look at our pid namespace and at that of the proc root."""
     thread = _stat_comm(procfs, _KTHREADD)
-    return judge.pid_namespace(_link("/proc/self/ns/pid"), sees_kernel_threads=thread == "kthreadd")
+    return checks.pid_namespace(
+        _link("/proc/self/ns/pid"), sees_kernel_threads=thread == "kthreadd"
+    )
 
 
 def clock() -> Check:
     """Look at the clocks."""
-    return judge.clock(_link("/proc/self/ns/time"), time.time())
+    return checks.clock(_link("/proc/self/ns/time"), time.time())
 
 
 def proc(procfs: ProcFs) -> Check:
@@ -61,12 +63,12 @@ def proc(procfs: ProcFs) -> Check:
     try:
         procfs.fd()
     except PermanentError as error:
-        return judge.proc(root, str(error).partition(";")[0], None, sees_init=False)
+        return checks.proc(root, str(error).partition(";")[0], None, sees_init=False)
     try:
-        hidepid = judge.parse_hidepid(Path("/proc/self/mountinfo").read_bytes(), root)
+        hidepid = checks.parse_hidepid(Path("/proc/self/mountinfo").read_bytes(), root)
     except OSError:
         hidepid = None
-    return judge.proc(root, None, hidepid, sees_init=procfs.stat(1) is not None)
+    return checks.proc(root, None, hidepid, sees_init=procfs.stat(1) is not None)
 
 
 def inspection(procfs: ProcFs) -> Check:
@@ -79,30 +81,32 @@ def inspection(procfs: ProcFs) -> Check:
             tried.append(procfs.may_inspect(pid))
         if len(tried) == _INSPECTED:
             break
-    return judge.inspection(len(tried), sum(allowed is False for allowed in tried))
+    return checks.inspection(len(tried), sum(allowed is False for allowed in tried))
 
 
 def cgroups(procfs: ProcFs, *, core_works: bool) -> Check:
     """Look at the cgroups of pid 1 and of pods."""
     drivers = set()
     for pid in procfs.pids()[:_CGROUPS_LOOKED_AT]:
-        driver = judge.cgroup_driver(procfs.cgroup(pid) or b"")
+        driver = checks.cgroup_driver(procfs.cgroup(pid) or b"")
         if driver:
             drivers.add(driver)
             break
-    return judge.cgroups(judge.cgroup_version(procfs.cgroup(1)), drivers, core_works=core_works)
+    return checks.cgroups(checks.cgroup_version(procfs.cgroup(1)), drivers, core_works=core_works)
 
 
 def tracefs(*, core_works: bool) -> Check:
     """Try to read the scheduler's tracepoints, as the bcc source would: with a mount of its own."""
     found = mounted()
     if found is not None:
-        return judge.tracefs(f"readable at {found}", core_works=core_works)
+        return checks.tracefs(f"readable at {found}", core_works=core_works)
     try:
         with_tracefs(str)
     except (PermanentError, OSError):
-        return judge.tracefs(None, core_works=core_works)
-    return judge.tracefs("not mounted; the bcc source mounts one for itself", core_works=core_works)
+        return checks.tracefs(None, core_works=core_works)
+    return checks.tracefs(
+        "not mounted; the bcc source mounts one for itself", core_works=core_works
+    )
 
 
 def bcc(*, core_works: bool) -> Check:
@@ -110,15 +114,15 @@ def bcc(*, core_works: bool) -> Check:
     try:
         module = importlib.import_module("bcc")
     except (ImportError, OSError) as error:
-        return judge.bcc(None, str(error), core_works=core_works)
-    return judge.bcc(getattr(module, "__version__", "unknown"), None, core_works=core_works)
+        return checks.bcc(None, str(error), core_works=core_works)
+    return checks.bcc(getattr(module, "__version__", "unknown"), None, core_works=core_works)
 
 
 def memlock(*, core_refused: bool) -> Check:
     """Look at the limit of locked memory and at the right to raise it."""
     limit, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
     effective = capabilities.parse_effective(Path("/proc/self/status").read_bytes()) or 0
-    return judge.memlock(
+    return checks.memlock(
         None if limit == resource.RLIM_INFINITY else limit,
         may_raise=capabilities.has(effective, capabilities.SYS_RESOURCE),
         core_refused=core_refused,
@@ -128,14 +132,14 @@ def memlock(*, core_refused: bool) -> Check:
 def limits(procfs: ProcFs) -> Check:
     """Look at how full the node is."""
     threads_max = procfs.read("sys/kernel/threads-max")
-    used = judge.parse_tasks(procfs.read("loadavg") or b"")
-    return judge.limits(procfs.pid_max(), int(threads_max) if threads_max else None, used)
+    used = checks.parse_tasks(procfs.read("loadavg") or b"")
+    return checks.limits(procfs.pid_max(), int(threads_max) if threads_max else None, used)
 
 
 def state_folder(path: Path | None) -> Check:
     """Look whether the state folder, or the one that it would be made in, can be written."""
     if path is None:
-        return judge.state_folder("none", None)
+        return checks.state_folder("none", None)
     folder = path
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
@@ -144,7 +148,7 @@ def state_folder(path: Path | None) -> Check:
         error = f"{folder} is no folder"
     elif not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
         error = f"no right to write in {folder}, or it is mounted read-only"
-    return judge.state_folder(str(path), error)
+    return checks.state_folder(str(path), error)
 
 
 def _link(path: str) -> str | None:

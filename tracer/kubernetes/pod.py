@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from sys import intern
 from typing import Any
 
-from tracer.records import Owner, Probe
+from tracer.model import Owner, Probe
 
 Json = Mapping[str, Any]
 

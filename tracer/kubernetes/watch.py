@@ -15,10 +15,10 @@ from typing import Any
 
 from tracer.clock import NS, boot_ns
 from tracer.kubernetes.config import Access
-from tracer.kubernetes.jsonstream import LineReader, ListReader
+from tracer.kubernetes.errors import Trouble, from_error, from_status
+from tracer.kubernetes.index import PodIndex
 from tracer.kubernetes.pod import parse_pod
-from tracer.kubernetes.podindex import PodIndex
-from tracer.kubernetes.trouble import Trouble, from_error, from_status
+from tracer.kubernetes.stream import LineReader, ListReader
 
 _log = logging.getLogger(__name__)
 

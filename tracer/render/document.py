@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 
 from tracer.clock import rfc3339
-from tracer.events import LEVELS, Event, EventName
-from tracer.records import Attribution, Record
+from tracer.model import Attribution, Record
+from tracer.model.event import LEVELS, Event, EventName
 from tracer.render.fields import (
     FIELDS,
     Getter,

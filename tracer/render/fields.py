@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from tracer.clock import NS, rfc3339
-from tracer.events import StormContext
-from tracer.records import (
+from tracer.model import (
     Attribution,
     Cause,
     Child,
@@ -22,6 +21,7 @@ from tracer.records import (
     Workload,
     Zombie,
 )
+from tracer.model.event import StormContext
 from tracer.render.words import core_dumped, exit_code, exit_signal, state_name
 
 KERNEL_BYTES = 10_547

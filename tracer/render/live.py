@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from tracer.clock import NS
 from tracer.durations import short_duration
-from tracer.events import Event, EventName, StormContext
-from tracer.records import Attribution, Cause, Process, Record, StormPhase
-from tracer.render.agent_text import told
+from tracer.model import Attribution, Cause, Process, Record, StormPhase
+from tracer.model.event import Event, EventName, StormContext
+from tracer.render.notices import told
 from tracer.render.text import cut, cut_middle, fit, harmless, pad, width
 from tracer.render.words import exit_text, owner_text
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from tracer.clock import NS
 from tracer.durations import short_duration
-from tracer.records import Attribution, Confidence, Record
+from tracer.model import Attribution, Confidence, Record
 from tracer.render.fields import FIELDS, KERNEL_BYTES, Scene, scene_of_record
 from tracer.render.text import cut_middle, harmless, pad, width
 from tracer.render.words import exit_text, owner_text

@@ -2,7 +2,7 @@
 
 import signal
 
-from tracer.records import Attribution
+from tracer.model import Attribution
 
 STATES = {
     "R": "running",

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any
 
 from tracer.clock import boot_to_wall_ns
-from tracer.events import LEVELS, Event
+from tracer.model.event import LEVELS, Event
 from tracer.render.document import Document, event_document
 from tracer.sinks.writer import LineWriter
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, tzinfo
 
 from tracer.clock import boot_to_wall_ns
-from tracer.events import Event
+from tracer.model.event import Event
 from tracer.render.live import MAX_COLUMNS, Frame, LiveView
 from tracer.sinks.writer import LineWriter
 

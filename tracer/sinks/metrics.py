@@ -19,9 +19,9 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from tracer.clock import NS, boot_ns
-from tracer.events import Event, EventName, StormContext
-from tracer.health import OTHER, EngineStatus, StatusFunction, ZombieGroup, fold, oldest
-from tracer.records import Attribution, Cause, CauseCode
+from tracer.model import Attribution, Cause, CauseCode
+from tracer.model.event import Event, EventName, StormContext
+from tracer.model.status import OTHER, EngineStatus, StatusFunction, ZombieGroup, fold, oldest
 
 CONTAINERS = 250
 """Containers with series of their own: more than the pods of a node (110 by default)."""

@@ -13,7 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-from tracer.events import Event
+from tracer.model.event import Event
 
 Render = Callable[[Event], bytes | None]
 """An event as the bytes to write, newline included; None writes nothing."""

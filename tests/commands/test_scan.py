@@ -1,0 +1,163 @@
+"""`tracer scan` on real zombies: beside ps, in each of its forms, and with what an agent knows."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+
+import pytest
+from support.agent import agent, tracer
+from support.schema import check_scan
+from support.zombies import wait_until, zombies
+
+pytestmark = pytest.mark.kernel
+
+QUIET = ("--no-kubernetes", "--state-dir", "none")
+MANY = 2_000
+
+
+@pytest.fixture(scope="module")
+def few():
+    """A parent with three zombies."""
+    with zombies(3, status=-signal.SIGKILL) as family:
+        yield family
+
+
+@pytest.fixture(scope="class")
+def many():
+    """A parent with a crowd of them."""
+    with zombies(MANY, comm="crowd") as family:
+        yield family
+
+
+def scan(*arguments, status=0, options=QUIET, **more):
+    """Run a scan that must go well, and return what it printed."""
+    done = tracer("scan", *arguments, *options, **more)
+    assert (done.returncode, done.stderr) == (status, ""), done.stderr
+    return done.stdout
+
+
+def documents(*arguments, **more):
+    """Return what a scan prints as JSON."""
+    return json.loads(scan("-o", "json", *arguments, **more))
+
+
+def of(found, *parents):
+    """Return those documents whose zombies are of these parents, by pid."""
+    pids = {parent.parent_pid for parent in parents}
+    return {one["process"]["pid"]: one for one in found if one["parent"]["pid"] in pids}
+
+
+def rows(text):
+    """Return the table's rows as lists of cells, its heading first."""
+    return [re.split(r"\s{2,}", line.strip()) for line in text.splitlines()]
+
+
+class TestCrowd:
+    """Two thousand zombies of one parent."""
+
+    @pytest.mark.parametrize("source", ["core", "proc"])
+    def test_the_same_pids_as_ps(self, many, few, source):
+        told = of(documents("--source", source), many, few)
+        listed = subprocess.run(
+            ["ps", "-eo", "pid=,ppid=,state="], capture_output=True, text=True, check=True
+        )
+        lines = [line.split() for line in listed.stdout.splitlines()]
+        parents = {str(many.parent_pid), str(few.parent_pid)}
+        assert told.keys() == {int(pid) for pid, ppid, s in lines if ppid in parents and s == "Z"}
+        assert len(told) == MANY + 3
+        assert told[many.pids[0]]["zombie"]["siblings"] == MANY - 1
+        assert told[many.pids[0]]["process"]["executable"]["name"] == "crowd"
+
+    def test_by_parent(self, many, few):
+        heading, *table = rows(scan("--by", "parent"))
+        assert heading[:3] == ["PARENT", "NAME", "ZOMBIES"]
+        found = {int(row[0]): int(row[2]) for row in table}
+        assert found[many.parent_pid] == MANY
+        assert found[few.parent_pid] == 3
+        counts = list(found.values())
+        assert counts == sorted(counts, reverse=True), "the worst first"
+
+    def test_by_pod_counts_every_parent(self, many, few):
+        heading, *table = rows(scan("--by", "pod"))
+        zombies_at, parents_at = heading.index("ZOMBIES"), heading.index("PARENTS")
+        assert sum(int(row[zombies_at]) for row in table) >= MANY + 3
+        assert sum(int(row[parents_at]) for row in table) >= 2
+
+
+def test_json_is_the_contract_s(few):
+    told = of(documents(), few)
+    assert told.keys() == set(few.pids)
+    check_scan(list(told.values()))
+    for one in told.values():
+        assert one["process"]["exit"]["signal"] == "SIGKILL"
+        assert one["zombie"]["siblings"] == 2
+        # Nobody watched; the kernel still shows when it last ran, which bounds its age.
+        assert one["process"]["exit"]["time"] is None
+        assert one["process"]["exit"]["time_known"] is False
+
+
+def test_an_array_even_of_nothing():
+    assert documents("--min-age", "1000d") == []
+
+
+def test_by_zombie(few):
+    heading, *table = rows(scan("--by", "zombie"))
+    assert heading[:2] == ["PID", "NAME"]
+    listed = [int(row[0]) for row in table]
+    assert set(few.pids) <= set(listed)
+    assert len(listed) == len(set(listed))
+    assert any("SIGKILL" in row for row in table if int(row[0]) in few.pids)
+
+
+def test_wide_has_more_columns(few):
+    narrow, wide = scan("--by", "parent"), scan("--by", "parent", "-o", "wide")
+    assert len(rows(wide)[0]) > len(rows(narrow)[0])
+    [row] = [line for line in wide.splitlines() if line.split()[0] == str(few.parent_pid)]
+    assert os.path.realpath("/proc/self/exe") in row
+
+
+def test_exit_code(few):
+    scan("--exit-code", status=1)
+    assert tracer("scan", "--exit-code", "--min-age", "1000d", *QUIET).returncode == 0
+    assert tracer("scan", "--exit-code", "--namespace", "nowhere", *QUIET).returncode == 0
+
+
+def test_min_age(few):
+    """The kernel's own time of their last run says how old they are, where nobody watched."""
+    assert of(documents("--min-age", "1h"), few) == {}
+    wait_until(lambda: of(documents("--min-age", "2s"), few).keys() == set(few.pids), timeout=60)
+    with zombies(1) as young:
+        [young_pid] = young.pids
+        found = of(documents("--min-age", "2s"), young)
+        age = of(documents(), young)[young_pid]["zombie"]["age_seconds"]
+        assert not found or age > 2
+
+
+def test_filters(few):
+    """None of these is in a pod."""
+    for options in (("--pods-only",), ("-n", "shop"), ("--pod", "web-1"), ("-l", "app=web")):
+        assert of(documents(*options), few) == {}
+
+
+@pytest.mark.parametrize("source", ["core", "proc"])
+def test_it_knows_what_the_agent_saw(tmp_path, source):
+    """Times of death, which nothing in /proc tells, come from the agent's state folder."""
+    state = ("--no-kubernetes", "--state-dir", tmp_path / "state")
+    with agent("--min-age", "200ms", *state) as running, zombies(3) as family:
+        lines = running.lines_of(family.pids)
+        told = {}
+
+        def all_known():
+            told.update(of(documents("--source", source, options=state), family))
+            return all(one["process"]["exit"]["time_known"] for one in told.values())
+
+        wait_until(all_known, timeout=30, what="times of death")
+        for pid, line in lines.items():
+            assert told[pid]["process"]["exit"]["time"][:22] == line["process"]["exit"]["time"][:22]
+            assert told[pid]["forker"] == line["forker"]
+        before = sorted(os.listdir(tmp_path / "state"))
+        documents(options=state)
+        assert sorted(os.listdir(tmp_path / "state")) == before
+        assert running.stop() == 0

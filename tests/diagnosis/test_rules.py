@@ -1,0 +1,395 @@
+"""Diagnosis is a pure function: each rule, what makes it sure, and what makes it less so."""
+
+import dataclasses
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tracer.clock import NS, TICK_NS
+from tracer.diagnosis import advice
+from tracer.diagnosis.rules import RULES, diagnose
+from tracer.model import (
+    Attribution,
+    BlockedWait,
+    CauseCode,
+    Child,
+    Confidence,
+    Evidence,
+    Forker,
+    Identity,
+    OriginKind,
+    Owner,
+    Probe,
+    Process,
+    WaitFor,
+    Waits,
+    Workload,
+)
+
+NOW = 10_000 * NS
+BORN = NOW - 100 * NS
+DIED = NOW - 12 * NS
+PARENT = Process(
+    Identity(500, BORN // TICK_NS), "worker", "S", 1, vpid=500, path="/app/worker", session=500
+)
+INIT = replace(PARENT, vpid=1)
+SELF_FORKED = Forker(PARENT.identity, "worker")
+STRANGER = Forker(Identity(77, 99), "passing")
+
+
+def waits(
+    any_=0, specific=0, *, last=None, last_any=None, wanted=None, reaped=0, late=0, late_ns=0
+):
+    return Waits(any_, specific, last, last_any, wanted, reaped, late, late_ns, BORN)
+
+
+def evidence(*, child=None, **changes):
+    """A zombie of 12 s whose parent was watched since its birth and forked it itself."""
+    zombie = Child(
+        Identity(600, 0),
+        500,
+        DIED - NS,
+        exit_boot_ns=DIED,
+        exit_status=0,
+        comm="job",
+        exit_parent_pid=500,
+        forker=SELF_FORKED,
+    )
+    base = Evidence(
+        now_boot_ns=NOW,
+        child=replace(zombie, **(child or {})),
+        parent=PARENT,
+        waits=waits(),
+        source="core",
+        attached_boot_ns=BORN - NS,
+        age_ns=NOW - DIED,
+        session=500,
+        group=500,
+        exit_signal=17,
+        forker_alive=True,
+        pid_in_parent=600,
+    )
+    return replace(base, **changes)
+
+
+def adopted(**changes):
+    parent = changes.pop("parent", INIT)
+    child = {"forker": STRANGER, "origin": changes.pop("origin", OriginKind.INIT)}
+    return evidence(child=child, parent=parent, forker_alive=False, **changes)
+
+
+BLOCKED = (BlockedWait(WaitFor.PROCESS, 601, 0),)
+LATE = {"any_": 9, "last": DIED - NS, "last_any": DIED - NS, "reaped": 9, "late": 9}
+YOUNGER = {"watched_since_boot_ns": NOW - 2 * NS}
+STARTED = Identity(500, (NOW - 20 * NS) // TICK_NS)
+JUST_STARTED = {
+    "parent": replace(PARENT, identity=STARTED),
+    "waits": waits()._replace(watched_since_boot_ns=NOW - 20 * NS),
+}
+
+CASES = {
+    "never, watched all its life": (evidence(), "parent_never_waits", "certain"),
+    "never, but young": (evidence(age_ns=2 * NS), "parent_never_waits", "likely"),
+    "never, but it may be in its first round of half a minute": (
+        evidence(**JUST_STARTED, child={"forker": Forker(STARTED, "worker")}),
+        "parent_never_waits", "likely"),
+    "never, bash that has just started, and reaps on SIGCHLD": (
+        evidence(**JUST_STARTED | {"parent": replace(
+            PARENT, identity=STARTED, path="/usr/bin/bash", sigchld_caught=True)},
+            child={"forker": Forker(STARTED, "worker")}),
+        "parent_never_waits", "certain"),
+    "never, but events were lost": (
+        evidence(waits_complete=False), "parent_never_waits", "likely"),
+    "never, agent younger than the parent": (
+        evidence(waits=waits()._replace(**YOUNGER)), "parent_never_waits", "possible"),
+    "never, and nobody saw who forked": (
+        evidence(child={"forker": None}), "parent_never_waits", "likely"),
+    "never, but it catches SIGCHLD": (
+        evidence(parent=replace(PARENT, sigchld_caught=True)), "parent_never_waits", "likely"),
+    "never, bash, which catches it always": (
+        evidence(parent=replace(PARENT, path="/usr/bin/bash", sigchld_caught=True)),
+        "parent_never_waits", "certain"),
+    "never, dash, which may come to it": (
+        evidence(parent=replace(PARENT, path="/usr/bin/dash")), "parent_never_waits", "likely"),
+    "without BPF": (evidence(waits=None, child={"forker": None}), "parent_never_waits", "possible"),
+    "made with CLONE_PARENT by one that lives": (
+        evidence(child={"forker": STRANGER}, forker_alive=True), "parent_never_waits", "certain"),
+    "sleep in the place of its shell": (
+        evidence(
+            parent=replace(INIT, path="/usr/bin/sleep", comm="sleep"), age_ns=NS,
+            waits=waits(3, 0, last=BORN, last_any=BORN, reaped=3)),
+        "parent_never_waits", "certain"),
+    "a program executed over the shell that forked it": (
+        evidence(child={"start_boot_ns": BORN}, waits=waits()._replace(
+            exec_boot_ns=BORN + NS, watched_since_boot_ns=BORN + NS)),
+        "parent_never_waits", "certain"),
+    "blocked for another since before": (
+        evidence(waits=waits(0, 1, last=DIED - NS), blocked_waits=BLOCKED),
+        "parent_waits_elsewhere", "certain"),
+    "blocked for another, many threads": (
+        evidence(waits=waits(0, 1, last=DIED - NS), blocked_waits=BLOCKED,
+                 parent=replace(PARENT, threads=5)),
+        "parent_waits_elsewhere", "likely"),
+    "blocked for another, without BPF": (
+        evidence(waits=None, child={"forker": None}, blocked_waits=BLOCKED),
+        "parent_waits_elsewhere", "likely"),
+    "reaps others by their pids, and passed it over": (
+        evidence(waits=waits(0, 9, last=NOW - NS, wanted=700, reaped=9)),
+        "parent_waits_elsewhere", "certain"),
+    "polls a living one": (
+        evidence(waits=waits(0, 9, last=NOW - NS, wanted=700)),
+        "parent_waits_elsewhere", "likely"),
+    "looked in on children that lived, then no more": (
+        evidence(waits=waits(0, 9, last=DIED - NS, wanted=700)),
+        "parent_never_waits", "likely"),
+    "tried its calls out at the start": (
+        evidence(waits=waits(0, 2, last=BORN + NS, reaped=1)), "parent_never_waits", "possible"),
+    "any wait passed it over": (
+        evidence(waits=waits(5, 9, last=NOW - NS, last_any=NOW - NS, reaped=3)),
+        "parent_waits_elsewhere", "likely"),
+    "clone that sends no SIGCHLD": (
+        evidence(exit_signal=0, waits=waits(5, last=DIED - NS, last_any=DIED - NS),
+                 blocked_waits=(BlockedWait(WaitFor.ANY, None, 0),)),
+        "parent_waits_elsewhere", "likely"),
+    "slow, by habit": (
+        evidence(waits=waits(**LATE, late_ns=90 * NS)), "slow_reaper", "certain"),
+    "slow, but overdue": (evidence(waits=waits(**LATE, late_ns=9 * NS)), "slow_reaper", "likely"),
+    "slow, by pid": (
+        evidence(waits=waits(0, 4, last=DIED - NS, reaped=4, late=4, late_ns=12 * NS)),
+        "slow_reaper", "likely"),
+    "slow, but came and passed it over": (
+        evidence(waits=waits(9, last=NOW - NS, last_any=NOW - NS, reaped=9, late=2, late_ns=4 * NS)),
+        "parent_waits_elsewhere", "likely"),
+    "reaped as it was looked at": (
+        evidence(gone=True, waits=waits(0, 9, last=NOW, reaped=9, late=9, late_ns=27 * NS)),
+        "slow_reaper", "likely"),
+    "adopted by a pid 1 that never waited": (adopted(), "init_does_not_reap", "certain"),
+    "adopted by a pid 1 that may be in its first round": (
+        adopted(**JUST_STARTED | {"parent": replace(INIT, identity=STARTED)}),
+        "init_does_not_reap", "likely"),
+    "adopted, but of an exec as far as anybody saw": (
+        adopted(origin=None), "init_does_not_reap", "likely"),
+    "adopted by one that supervises": (
+        adopted(waits=waits(0, 5, last=DIED - NS, reaped=4), blocked_waits=BLOCKED),
+        "init_does_not_reap", "certain"),
+    "adopted by a pid 1 older than us": (
+        adopted(waits=waits()._replace(**YOUNGER)), "init_does_not_reap", "possible"),
+    "adopted by tail": (
+        adopted(parent=replace(INIT, path="/usr/bin/tail"), age_ns=NS,
+                waits=waits()._replace(**YOUNGER)),
+        "init_does_not_reap", "certain"),
+    "adopted after its death": (
+        replace(
+            adopted(), child=replace(adopted().child, exit_parent_pid=77)),
+        "init_does_not_reap", "likely"),
+    "adopted by a late pid 1": (
+        adopted(waits=waits(**LATE, late_ns=90 * NS)), "slow_reaper", "certain"),
+    "adopted by a subreaper": (
+        adopted(parent=PARENT), "init_does_not_reap", "likely"),
+    "in a session of nobody's, without BPF": (
+        evidence(child={"forker": None, "exit_parent_pid": None}, waits=None, parent=INIT, session=550),
+        "init_does_not_reap", "likely"),
+    "tini adopted it, without BPF": (
+        evidence(child={"forker": None, "exit_parent_pid": None}, waits=None,
+                 parent=replace(INIT, path="/sbin/tini"), session=550),
+        "parent_never_waits", "possible"),
+    "left by an exec": (
+        replace(adopted(), child=replace(adopted().child, origin=OriginKind.ENTERED)),
+        "exec_orphan", "certain"),
+    "the exec's own process lives, and forgot it": (
+        evidence(child={"origin": OriginKind.ENTERED}), "parent_never_waits", "certain"),
+    "left by an exec, by its session alone": (
+        evidence(child={"forker": None, "exit_parent_pid": None}, waits=None, parent=INIT,
+                 session=550, entered=True),
+        "exec_orphan", "likely"),
+    "shim": (
+        evidence(parent=replace(PARENT, path="/usr/bin/containerd-shim-runc-v2")),
+        "runtime_parent", "certain"),
+    "a tenant's conmon": (
+        evidence(parent=replace(PARENT, comm="conmon", vpid=7)), "parent_never_waits", "certain"),
+    "stopped, and had waited": (
+        evidence(parent=replace(PARENT, state="T"),
+                 waits=waits(3, last=DIED - NS, last_any=DIED - NS, reaped=3)),
+        "parent_stopped", "certain"),
+    "stopped, and had not": (
+        evidence(parent=replace(PARENT, state="T")), "parent_stopped", "likely"),
+    "frozen": (evidence(parent=replace(PARENT, frozen=True)), "parent_stopped", "likely"),
+    "stuck in D": (
+        evidence(parent=replace(PARENT, state="D", threads_uninterruptible=1),
+                 parent_unmoved_ns=NS),
+        "parent_stopped", "likely"),
+    "passing through D": (
+        evidence(parent=replace(PARENT, state="D", threads_uninterruptible=1)),
+        "parent_never_waits", "likely"),
+    "traced by another": (
+        evidence(child={"tracer_pid": 900}), "traced", "certain"),
+    "traced by its parent": (evidence(child={"tracer_pid": 500}), "traced", "likely"),
+    "ignores SIGCHLD": (
+        evidence(parent=replace(PARENT, sigchld_ignored=True)), "sigchld_ignored", "likely"),
+    "parent unreadable": (evidence(parent=None, waits=None), "unknown", "possible"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("given_", "code", "sure"), CASES.values(), ids=CASES)
+def test_rule(given_, code, sure):
+    cause = diagnose(given_)
+    assert (cause.code.value, cause.confidence.value) == (code, sure), cause.evidence
+
+
+def test_each_cause_of_the_contract_has_one_rule():
+    """All but `unknown`, which is what is left."""
+    assert sorted([rule.code for rule in RULES]) == sorted(set(CauseCode) - {CauseCode.UNKNOWN})
+
+
+def test_evidence_lines_carry_values():
+    """They name the parent, its waits and the age, so that the verdict can be checked."""
+    text = "\n".join(diagnose(evidence(siblings=3)).evidence)
+    for fact in ("500 (worker)", "made no wait call since it started 100 s ago", "12 s", "3 other"):
+        assert fact in text
+
+
+WORKLOAD = Workload(
+    "shop",
+    "cart-7d4f-x",
+    "uid",
+    container="app",
+    owner=Owner("Deployment", "cart"),
+    command_replaced=True,
+    probes=(Probe("livenessProbe", ("/bin/check", "-v"), 10, 1),),
+)
+
+
+def in_pod(given_):
+    return replace(given_, attribution=Attribution(workload=WORKLOAD))
+
+
+def test_advice_has_commands_for_this_pod():
+    """Filled in, ready to paste."""
+    steps = "\n".join(advice.steps(CauseCode.INIT_DOES_NOT_REAP, in_pod(adopted())))
+    assert "kubectl -n shop rollout restart deployment/cart" in steps
+    assert '{"spec":{"template":{"spec":{"shareProcessNamespace":true}}}}' in steps
+    assert "`command:` replaces the image's entrypoint" in steps
+    probe = advice.advise(CauseCode.EXEC_ORPHAN, in_pod(adopted()))
+    assert "livenessProbe runs `/bin/check -v` every 10 s, timeout 1 s" in probe
+
+
+def test_advice_to_continue_uses_the_pid_inside_the_pod():
+    stopped = in_pod(evidence(parent=replace(PARENT, state="T", vpid=7)))
+    text = diagnose(stopped).advice
+    assert "kubectl -n shop exec cart-7d4f-x -c app -- kill -CONT 7" in text
+
+
+@pytest.mark.parametrize(
+    ("path", "word"),
+    [
+        ("/usr/bin/python3.11", "Popen"),
+        ("/usr/bin/node", "event loop"),
+        ("/usr/bin/perl", "waitpid"),
+        ("/usr/bin/dash", "`wait`"),
+        ("/app/server", "Cmd.Wait"),
+    ],
+)
+def test_advice_speaks_the_language_of_the_program(path, word):
+    text = diagnose(evidence(parent=replace(PARENT, path=path))).advice
+    assert word in text
+    assert "An init (tini) does not help here" in text
+
+
+def test_one_that_waits_for_any_child_is_not_told_to():
+    """Its wait passed this one over: the advice says how that comes about."""
+    cause = diagnose(evidence(waits=waits(5, 0, last=NOW - NS, last_any=NOW - NS)))
+    assert "a wait for any child came after its death and left it lying" in cause.evidence
+    assert "WNOWAIT" in cause.advice
+    assert "waits only for pids" not in cause.advice
+
+
+def test_advice_names_the_pid_that_the_owner_of_the_container_sees():
+    text = diagnose(evidence(parent=replace(PARENT, vpid=7))).advice
+    assert "worker (pid 500, 7 in its container)" in text
+
+
+def test_sentences_are_harmless_in_a_terminal():
+    """`jq -r` prints them as they are, and a process calls itself what it likes."""
+    cause = diagnose(evidence(parent=replace(PARENT, comm="\x1b]0;pwn\x07", path=None)))
+    assert all(line.isprintable() for line in (*cause.evidence, cause.advice))
+    assert r"500 (\x1b]0;pwn\x07)" in "\n".join(cause.evidence)
+
+
+moments = st.none() | st.integers(0, NOW)
+a_waits = st.builds(
+    Waits,
+    st.integers(0, 9), st.integers(0, 9), moments, moments, st.none() | st.integers(1, 700),
+    st.integers(0, 9), st.integers(0, 9), st.integers(0, NOW), st.integers(0, NOW),
+)  # fmt: skip
+a_parent = st.builds(
+    Process,
+    st.just(PARENT.identity),
+    st.sampled_from(["worker", "conmon", "sh", "tail"]),
+    st.sampled_from("RSDTtZ"),
+    st.just(1),
+    vpid=st.none() | st.sampled_from([1, 7, 500]),
+    path=st.none() | st.sampled_from(["/bin/tail", "/sbin/tini", "/usr/bin/conmon", "/x"]),
+    session=st.none() | st.just(500),
+    threads=st.integers(1, 3),
+    sigchld_ignored=st.none() | st.booleans(),
+    frozen=st.none() | st.booleans(),
+)
+a_child = st.builds(
+    Child,
+    st.just(Identity(600, 0)),
+    st.just(500),
+    st.integers(0, NOW),
+    exit_boot_ns=moments,
+    exit_parent_pid=st.none() | st.sampled_from([500, 77]),
+    forker=st.sampled_from([None, SELF_FORKED, STRANGER]),
+    origin=st.none() | st.sampled_from(list(OriginKind)),
+    tracer_pid=st.none() | st.sampled_from([500, 900]),
+)
+blocked = st.builds(
+    BlockedWait, st.sampled_from(list(WaitFor)), st.none() | st.just(600), st.just(0)
+)
+an_evidence = st.builds(
+    Evidence,
+    now_boot_ns=st.just(NOW),
+    child=a_child,
+    parent=st.none() | a_parent,
+    waits=st.none() | a_waits,
+    source=st.just("core"),
+    attached_boot_ns=moments,
+    age_ns=st.integers(0, NOW),
+    siblings=st.integers(0, 9),
+    session=st.none() | st.sampled_from([500, 550]),
+    attribution=st.sampled_from([None, Attribution(), Attribution(workload=WORKLOAD)]),
+    forker_alive=st.none() | st.booleans(),
+    blocked_waits=st.lists(blocked, max_size=2).map(tuple),
+    gone=st.booleans(),
+)
+
+
+@given(an_evidence)
+def test_any_evidence_is_diagnosed(given_):
+    """Whatever is missing: a cause, facts for it, and advice that fits a log line."""
+    cause = diagnose(given_)
+    assert cause.evidence
+    assert all(line and "\n" not in line for line in cause.evidence)
+    assert 0 < len(cause.advice) <= advice.MAX_CHARACTERS
+
+
+@given(an_evidence)
+def test_never_is_certain_only_when_nothing_can_have_been_missed(given_):
+    cause = diagnose(given_)
+    nature = given_.parent is not None and given_.parent.path == "/bin/tail"
+    if cause.code is CauseCode.PARENT_NEVER_WAITS and cause.confidence is Confidence.CERTAIN:
+        watched = given_.waits is not None and not given_.waits.any and not given_.waits.specific
+        assert nature or watched
+        assert given_.child.forker is not None
+
+
+def test_evidence_without_a_value_is_not_compared():
+    """Each field of Evidence beyond the first ones may be missing."""
+    bare = {f.name for f in dataclasses.fields(Evidence) if f.default is dataclasses.MISSING}
+    full = evidence()
+    cause = diagnose(Evidence(**{name: getattr(full, name) for name in bare}))
+    assert cause.code is CauseCode.PARENT_NEVER_WAITS

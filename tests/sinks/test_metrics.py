@@ -1,0 +1,436 @@
+"""/metrics as a golden file, its bounds, and the probes over real HTTP."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+from support.records import HOST, NEVER, NOW, POD
+
+from tracer.clock import NS
+from tracer.errors import PermanentError, UsageError
+from tracer.model import (
+    Attribution,
+    Child,
+    Gone,
+    Identity,
+    Losses,
+    Record,
+    StormChanged,
+    Workload,
+    Zombie,
+)
+from tracer.model.event import Event, EventName, StormContext
+from tracer.model.status import EngineStatus, ZombieGroup, fold, why_not_alive
+from tracer.sinks.http import Address, MetricsServer, parse_address
+from tracer.sinks.metrics import CONTAINERS, NAMESPACES, MetricsSink
+from tracer.table.storm import StormRules
+from tracer.table.table import Table
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "metrics.txt"
+
+STATUS = EngineStatus(
+    last_tick_boot_ns=NOW,
+    source="core",
+    not_ready=None,
+    groups=(
+        ZombieGroup("example", "pod-1", "app", "parent_never_waits", 9, NOW - 70 * NS, 94_923),
+        ZombieGroup("example", "pod-1", "app", "traced", 1, NOW - 10 * NS, 10_547),
+        ZombieGroup("example", "pod-1", "sidecar", None, 2, None, 21_094),
+        ZombieGroup(None, None, None, "slow_reaper", 1, NOW - 5 * NS, 10_547),
+    ),
+    exits=123_456,
+    losses=Losses(map_full=1, queue_full=2, ring_full=3, stalled=4),
+    sink_drops=5,
+    snapshot_ns=6_200_000,
+    kubernetes_up=True,
+)
+
+
+def record(attribution=POD, *, exit_seen=True, lifetime_ns=None, cause=NEVER):
+    child = Child(Identity(7, 70), 1, 0, exit_boot_ns=0 if exit_seen else None)
+    return Record(Zombie(child, 0, 1), NS, None, None, attribution, cause, lifetime_ns=lifetime_ns)
+
+
+def event(name, of):
+    return Event(name, NOW, record=of)
+
+
+def in_namespace(name):
+    return Attribution(workload=Workload(name, "pod", None))
+
+
+@pytest.fixture
+def sink():
+    return MetricsSink(lambda: STATUS, clock=lambda: NOW, process_metrics=False)
+
+
+def value(sink, name, **labels):
+    return sink.registry.get_sample_value(name, labels)
+
+
+def test_metrics_are_those_of_the_contract(sink):
+    """TRACER_REWRITE_GOLDEN=1 writes the file anew."""
+    sink.emit(event(EventName.ZOMBIE_DETECTED, record()))
+    sink.emit(event(EventName.ZOMBIE_DETECTED, record(HOST, cause=None)))
+    sink.emit(event(EventName.ZOMBIE_REAPED, record(lifetime_ns=42 * NS)))
+    text = generate_latest(sink.registry).decode()
+    if os.environ.get("TRACER_REWRITE_GOLDEN"):
+        GOLDEN.write_text(text)
+    assert text == GOLDEN.read_text()
+
+
+def test_a_scraper_can_parse_them_and_no_help_is_missing(sink):
+    sink.emit(event(EventName.ZOMBIE_DETECTED, record()))
+    families = list(text_string_to_metric_families(generate_latest(sink.registry).decode()))
+    assert all(family.documentation for family in families)
+    assert len(families) == 11
+
+
+def test_what_nobody_knows_is_left_out():
+    sink = MetricsSink(EngineStatus, process_metrics=False)
+    text = generate_latest(sink.registry).decode()
+    for name in ("exits_total", "kubernetes_up", "snapshot_duration", "source_info"):
+        assert name not in text
+
+
+def test_a_storm_is_counted_once_however_often_it_pauses(sink):
+    """Begin, end, a second begin, drained, a third: each zombie is counted once."""
+    table = Table(0, StormRules(burst=1, refill_per_second=0.001, interval_ns=NS))
+    detected = reaped = 0
+
+    def tell(transitions):
+        nonlocal detected, reaped
+        for transition in transitions:
+            if isinstance(transition, StormChanged):
+                detected, reaped = transition.storm.detected, transition.storm.reaped
+                context = StormContext(transition.storm, None, POD, NEVER)
+                sink.emit(Event(EventName.ZOMBIE_STORM, NOW, storm=context))
+
+    def born(pids, now):
+        children = [Child(Identity(pid, 1), 77, 0, exit_boot_ns=now) for pid in pids]
+        tell(table.apply(children, now))
+
+    def gone(pids, now):
+        tell(table.apply([Gone(Identity(pid, 1), now) for pid in pids], now))
+
+    def total(kind, **labels):
+        return value(sink, f"zombie_tracer_{kind}_total", namespace="example", **labels)
+
+    born(range(101), NS)
+    gone(range(40), 2 * NS)
+    tell(table.tick(3 * NS))
+    tell(table.tick(5 * NS))
+    born(range(200, 210), 6 * NS)
+    gone([*range(40, 101), *range(200, 210)], 7 * NS)
+    tell(table.tick(9 * NS))
+    tell(table.tick(11 * NS))
+    assert (detected, reaped) == (110, 110)
+    assert total("detected", cause="parent_never_waits") == 110
+    assert total("reaped") == 110
+    born(range(300, 303), 13 * NS)
+    assert (detected, reaped) == (3, 0)
+    assert total("detected", cause="parent_never_waits") == 113
+
+
+def test_a_lower_bound_is_no_lifetime(sink):
+    sink.emit(event(EventName.ZOMBIE_REAPED, record(exit_seen=False, lifetime_ns=NS)))
+    assert value(sink, "zombie_tracer_zombie_lifetime_seconds_count") == 0
+    assert value(sink, "zombie_tracer_reaped_total", namespace="example") == 1
+
+
+def test_namespaces_without_end_do_not_make_series_without_end(sink):
+    for number in range(NAMESPACES + 1000):
+        sink.emit(event(EventName.ZOMBIE_DETECTED, record(in_namespace(f"ns-{number}"))))
+    labels = {"namespace": "_other", "cause": "parent_never_waits"}
+    assert value(sink, "zombie_tracer_detected_total", **labels) == 1000
+    text = generate_latest(sink.registry).decode()
+    assert text.count("zombie_tracer_detected_total{") == NAMESPACES + 1
+
+
+def test_pods_without_end_do_not_make_series_without_end():
+    groups = tuple(
+        ZombieGroup("ns", f"pod-{number:05}", "c", cause, 1, NOW - number, 100)
+        for number in range(5000)
+        for cause in ("traced", "unknown")
+    )
+    sink = MetricsSink(
+        lambda: replace(STATUS, groups=groups), clock=lambda: NOW, process_metrics=False
+    )
+    text = generate_latest(sink.registry).decode()
+    assert text.count("zombie_tracer_zombies{") == 2 * CONTAINERS + 2
+    other = {"namespace": "_other", "pod": "_other", "container": "_other"}
+    assert value(sink, "zombie_tracer_zombies", **other, cause="traced") == 5000 - CONTAINERS
+
+
+names = st.sampled_from([None, "a", "b", "c"])
+groups = st.lists(
+    st.builds(
+        ZombieGroup,
+        names,
+        names,
+        names,
+        st.sampled_from([None, "traced", "unknown"]),
+        st.integers(1, 9),
+        st.none() | st.integers(0, 9),
+        st.integers(0, 9),
+    ),
+    max_size=30,
+)
+
+
+@given(groups, st.integers(0, 5))
+def test_folding_keeps_every_sum_and_the_bound(all_groups, limit):
+    folded = fold(all_groups, limit)
+    for field in ("zombies", "kernel_bytes"):
+        assert sum(getattr(g, field) for g in folded) == sum(getattr(g, field) for g in all_groups)
+    assert len({(g.namespace, g.pod, g.container) for g in folded}) <= limit + 1
+    known = [g.oldest_since_boot_ns for g in all_groups if g.oldest_since_boot_ns is not None]
+    assert min(
+        (g.oldest_since_boot_ns for g in folded if g.oldest_since_boot_ns is not None), default=None
+    ) == min(known, default=None)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_hostile_label_stays_one_label(kept):
+    name = 'x"} 1\nzombie_tracer_zombies{a="'
+    group = ZombieGroup(name, "p", "c", "traced", 1, NOW, 1)
+    sink = MetricsSink(
+        lambda: replace(STATUS, groups=(group,)), clock=lambda: NOW, process_metrics=kept
+    )
+    assert (
+        value(sink, "zombie_tracer_zombies", namespace=name, pod="p", container="c", cause="traced")
+        == 1
+    )
+    list(text_string_to_metric_families(generate_latest(sink.registry).decode()))
+
+
+def test_alive_until_the_loop_is_silent_for_too_long():
+    assert why_not_alive(EngineStatus(), NOW) is None
+    assert why_not_alive(EngineStatus(last_tick_boot_ns=NOW - 30 * NS), NOW) is None
+    assert why_not_alive(EngineStatus(last_tick_boot_ns=NOW - 42 * NS), NOW) == (
+        "the loop has not ticked for 42 s"
+    )
+
+
+# -- over HTTP -------------------------------------------------------------------
+
+
+@pytest.fixture
+def status():
+    return [STATUS]
+
+
+@pytest.fixture
+def server(status, request):
+    sink = MetricsSink(lambda: status[0])
+    server = MetricsServer(
+        Address(getattr(request, "param", "127.0.0.1"), 0),
+        sink.registry,
+        lambda: status[0],
+        clock=lambda: NOW,
+    )
+    server.start()
+    yield server
+    server.close()
+    server.close()
+
+
+def get(server, path, host="127.0.0.1", method="GET"):
+    request = urllib.request.Request(f"http://{host}:{server.port}{path}", method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def test_metrics_are_served_with_those_of_the_process(server):
+    code, text = get(server, "/metrics?x=1")
+    assert code == 200
+    assert 'zombie_tracer_source_info{source="core"} 1.0' in text
+    assert "process_resident_memory_bytes" in text
+
+
+def test_openmetrics_is_served_to_who_asks_for_it(server):
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{server.port}/metrics",
+        headers={"Accept": "application/openmetrics-text; version=1.0.0"},
+    )
+    with urllib.request.urlopen(request, timeout=5) as answer:
+        assert answer.headers["Content-Type"].startswith("application/openmetrics-text")
+        assert answer.read().endswith(b"# EOF\n")
+
+
+def test_not_ready_until_a_source_is_attached_and_the_reason_is_told(server, status):
+    status[0] = EngineStatus(not_ready="no BPF here: CAP_BPF is missing")
+    assert get(server, "/readyz") == (503, "no BPF here: CAP_BPF is missing\n")
+    assert get(server, "/healthz") == (200, "ok\n")
+    status[0] = STATUS
+    assert get(server, "/readyz") == (200, "ok\n")
+
+
+def test_unhealthy_when_the_loop_hangs(server, status):
+    status[0] = replace(STATUS, last_tick_boot_ns=NOW - 31 * NS)
+    assert get(server, "/healthz") == (503, "the loop has not ticked for 31 s\n")
+    status[0] = STATUS
+    assert get(server, "/healthz") == (200, "ok\n")
+
+
+def test_other_paths_are_not_found_and_head_has_no_body(server):
+    assert get(server, "/")[0] == 404
+    assert get(server, "/healthz", method="HEAD") == (200, "")
+
+
+def test_an_error_inside_is_told_not_hidden(server, status):
+    status[0] = None
+    code, text = get(server, "/readyz")
+    assert code == 500
+    assert "AttributeError" in text
+    status[0] = STATUS
+    assert get(server, "/readyz")[0] == 200
+
+
+@pytest.mark.parametrize("server", [""], indirect=True)
+def test_no_host_means_every_address(server):
+    assert get(server, "/healthz")[0] == 200
+    if socket.has_ipv6 and Path("/proc/net/if_inet6").exists():
+        assert get(server, "/healthz", host="[::1]")[0] == 200
+
+
+@pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="this kernel has no IPv6")
+@pytest.mark.parametrize("server", ["::1"], indirect=True)
+def test_an_ipv6_address_is_served(server):
+    assert get(server, "/healthz", host="[::1]")[0] == 200
+
+
+def test_many_silent_clients_do_not_lock_the_probes_out_for_ever(server):
+    silent = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(40)]
+    try:
+        # 32 hold a thread each; those past them have been hung up on.
+        refused = 0
+        for client in silent[32:]:
+            client.settimeout(5)
+            refused += client.recv(1) == b""
+        assert refused == 8
+    finally:
+        for client in silent:
+            client.close()
+    for _ in range(50):
+        try:
+            if get(server, "/healthz")[0] == 200:
+                return
+        except OSError:
+            continue
+    pytest.fail("no answer after the silent clients had gone")
+
+
+WITHOUT_THREADS = """
+import os, resource, sys, urllib.request
+from prometheus_client import CollectorRegistry
+from tracer.model.status import EngineStatus
+from tracer.sinks.http import Address, MetricsServer
+os.setuid(54321)
+server = MetricsServer(Address("127.0.0.1", 0), CollectorRegistry(), EngineStatus)
+server.start()
+resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+for _ in range(40):
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/healthz", timeout=5) as answer:
+        assert answer.read() == b"ok\\n"
+print("answered")
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes a user that has a limit")
+def test_probes_are_answered_when_no_thread_can_be_had():
+    """Pids run out: the moment in which the agent must not be taken for dead."""
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_THREADS],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd="/",
+    )
+    assert done.stdout == "answered\n", done.stderr[-500:]
+
+
+def test_a_closed_server_answers_no_more_and_its_address_is_free_at_once(server, sink):
+    port = server.port
+    assert get(server, "/healthz")[0] == 200
+    server.close()
+    successor = MetricsServer(
+        Address("127.0.0.1", port), sink.registry, EngineStatus, clock=lambda: NOW
+    )
+    deadline = time.monotonic() + 5
+    while True:
+        try:
+            successor.start()
+            break
+        except PermanentError:
+            assert time.monotonic() < deadline
+    assert get(successor, "/healthz")[0] == 200
+    successor.close()
+
+
+def test_an_address_in_use_is_said_with_the_remedy(server, sink):
+    second = MetricsServer(Address("127.0.0.1", server.port), sink.registry, lambda: STATUS)
+    with pytest.raises(
+        PermanentError,
+        match=rf"127.0.0.1:{server.port}: Address already in use: .*choose another port",
+    ):
+        second.start()
+    second.close()
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "2001:db8::1"])
+def test_an_address_of_another_machine_is_said(host, sink):
+    with pytest.raises(PermanentError, match=r"give an address of this machine|choose another"):
+        MetricsServer(Address(host, 0), sink.registry, lambda: STATUS).start()
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        (":9464", ("", 9464)),
+        ("127.0.0.1:9464", ("127.0.0.1", 9464)),
+        ("localhost:0", ("localhost", 0)),
+        ("[::1]:9464", ("::1", 9464)),
+        ("[::]:9464", ("::", 9464)),
+        ("[fe80::1%eth0]:1", ("fe80::1%eth0", 1)),
+    ],
+)
+def test_addresses(text, address):
+    assert parse_address(text) == address
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "9464",
+        "localhost",
+        "host:",
+        "host:x",
+        "host:65536",
+        "host:-1",
+        "::1:9464",
+        "[::1]",
+        "[x]:1",
+        "h:²",
+    ],
+)
+def test_what_is_no_address_is_quoted(text):
+    with pytest.raises(UsageError, match="is not HOST:PORT") as caught:
+        parse_address(text)
+    assert repr(text) in str(caught.value)

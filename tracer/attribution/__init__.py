@@ -1,0 +1,1 @@
+"""From a cgroup path to container, pod and systemd unit; filters."""

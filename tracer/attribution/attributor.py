@@ -1,0 +1,166 @@
+"""From a dead child to whose it is: cgroup, container, pod, or systemd unit.
+
+The cgroup is taken from where it can be trusted most: from the kernel's own task, else
+from the zombie's /proc/PID/cgroup, else from its living parent's. The kernel prints `/`
+for an exiting task in every cgroup v1 hierarchy (proc_cgroup_show, kernel/cgroup/
+cgroup.c: only the default hierarchy, or a task that is not PF_EXITING, gets its path),
+so that on a v1 node the third is often all there is.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from tracer.attribution import cgroup
+from tracer.clock import NS, boot_ns
+from tracer.kubernetes.index import PodIndex
+from tracer.kubernetes.node_logs import NodeLogs
+from tracer.model import (
+    Attribution,
+    Cgroup,
+    CgroupOrigin,
+    Child,
+    Container,
+    Workload,
+    WorkloadSource,
+)
+
+_AWAIT_NS = 5 * NS
+"""A pod that was not shown so long after it was first asked for is waited for no more."""
+
+_AWAITED_LIMIT = 4096
+
+
+class Attributor:
+    """Says whose a child is. Not thread-safe: the engine's thread owns it.
+
+    Args:
+        read_cgroup: returns the bytes of /proc/PID/cgroup, None when it cannot be read.
+        index: pods known from the API; None without Kubernetes.
+        node_logs: names from the node's log folders; None without.
+        now_boot_ns: the clock that bounds waiting.
+    """
+
+    def __init__(
+        self,
+        read_cgroup: Callable[[int], bytes | None],
+        index: PodIndex | None,
+        node_logs: NodeLogs | None,
+        *,
+        now_boot_ns: Callable[[], int] = boot_ns,
+    ) -> None:
+        self._read_cgroup = read_cgroup
+        self._index = index
+        self._node_logs = node_logs
+        self._now_boot_ns = now_boot_ns
+        self._first_asked: dict[Container, int] = {}
+
+    def attribute(self, child: Child, parent_pid: int | None) -> Attribution:
+        """Attribute a dead child; reads /proc only where the source did not know its cgroup.
+
+        Args:
+            child: the zombie.
+            parent_pid: its living parent, None when it has none that may be asked.
+        """
+        own = child.cgroup
+        if own is None or cgroup.is_root(own.path):
+            read = self._read(child.identity.pid)
+            if read is not None and (own is None or not cgroup.is_root(read.path)):
+                own = Cgroup(read.path, CgroupOrigin.ZOMBIE)
+        if (own is None or cgroup.parse(own.path) is None) and parent_pid is not None:
+            own = self._from_parent(own, parent_pid)
+        return self._attribution(own)
+
+    def attribute_process(self, pid: int) -> Attribution:
+        """Attribute a living process, by its own /proc/PID/cgroup."""
+        read = self._read(pid)
+        return self._attribution(None if read is None else Cgroup(read.path, CgroupOrigin.ZOMBIE))
+
+    def awaiting_pod(self, attribution: Attribution) -> bool:
+        """Tell whether a pod was found whose names the watch might still show.
+
+        True for a few seconds after the pod was first asked for, and only while the
+        watch is starting or up; so a line may be held for it, and is never held long.
+        """
+        container = attribution.container
+        if self._index is None or not self._index.expecting or not _in_pod(container):
+            return False
+        workload = attribution.workload
+        if _is_complete(container, workload):
+            return False
+        return self._within_wait(container)
+
+    def _read(self, pid: int) -> cgroup.ProcCgroups | None:
+        text = self._read_cgroup(pid)
+        return None if text is None else cgroup.parse_proc(text)
+
+    def _from_parent(self, own: Cgroup | None, parent_pid: int) -> Cgroup | None:
+        """Choose between a child's own cgroup that names no container and its parent's.
+
+        Where a runtime uses only the version 1 controllers, the `0::` line of all its
+        containers is that of the runtime's service, and nothing else is left of a
+        zombie: then the parent's container counts. Where the parent's container is in
+        its `0::` line, a child of that container would have shown it too.
+        """
+        read = self._read(parent_pid)
+        if read is None:
+            return own
+        parents = Cgroup(read.path, CgroupOrigin.PARENT)
+        if own is None or cgroup.is_root(own.path):
+            return parents if own is None or not cgroup.is_root(read.path) else own
+        hidden = cgroup.parse(read.path) is not None and not read.unified
+        return parents if hidden else own
+
+    def _attribution(self, found: Cgroup | None) -> Attribution:
+        if found is None:
+            return Attribution()
+        container = cgroup.parse(found.path)
+        if container is None:
+            return Attribution(cgroup=found, unit=cgroup.systemd_unit(found.path))
+        workload = self._workload(container)
+        if workload is None and self._is_made_up(container):
+            container = cgroup.outermost(found.path)
+        if container is not None and container.runtime is None and self._index is not None:
+            container = replace(container, runtime=self._index.runtime(container))
+        return Attribution(cgroup=found, container=container, workload=workload)
+
+    def _workload(self, container: Container) -> Workload | None:
+        """Ask the API's index, then the node's logs for what the index does not know."""
+        known = None if self._index is None else self._index.lookup(container)
+        if self._node_logs is None or _is_complete(container, known):
+            return known
+        logged = self._node_logs.lookup(container)
+        if known is None or logged is None:
+            return logged if known is None else known
+        return replace(known, container=logged.container)
+
+    def _is_made_up(self, container: Container) -> bool:
+        """Tell whether a pod in the path is none of this node's, as far as can be known."""
+        index = self._index
+        return (
+            _in_pod(container)
+            and index is not None
+            and index.synced
+            and index.expecting
+            and not self._within_wait(container)
+        )
+
+    def _within_wait(self, container: Container | None) -> bool:
+        if container is None:
+            return False
+        now = self._now_boot_ns()
+        if len(self._first_asked) >= _AWAITED_LIMIT and container not in self._first_asked:
+            del self._first_asked[next(iter(self._first_asked))]
+        return now - self._first_asked.setdefault(container, now) < _AWAIT_NS
+
+
+def _in_pod(container: Container | None) -> bool:
+    return container is not None and (
+        container.pod_uid is not None or container.config_hash is not None
+    )
+
+
+def _is_complete(container: Container | None, workload: Workload | None) -> bool:
+    """Tell whether nothing more can be expected: from the API, with the container's name."""
+    if workload is None or workload.source is not WorkloadSource.API:
+        return False
+    return workload.container is not None or container is None or container.id is None

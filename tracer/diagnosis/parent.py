@@ -1,0 +1,160 @@
+"""What is known of a parent: gathered once, and kept for half a second.
+
+So a thousand zombies of one parent cost one parent's worth of reading.
+"""
+
+import os
+from collections import OrderedDict
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from tracer.model import BlockedWait, Identity, Process, Source, WaitFor, Waits
+from tracer.procfs import cgroup_freezer, wait_calls
+from tracer.procfs.dstate import Standstill
+from tracer.procfs.fs import ProcFs
+
+KEPT_NS = 500_000_000
+"""For how long the evidence of a parent is good."""
+_PARENTS_KEPT = 1024
+_THREADS_ASKED = 256
+"""Threads of a parent whose system call is read; a waiting one is seldom among more."""
+
+
+class ParentView(NamedTuple):
+    """What is known of one parent."""
+
+    gathered_boot_ns: int
+    process: Process | None
+    waits: Waits | None = None
+    blocked: tuple[BlockedWait, ...] = ()
+    waited_for: Process | None = None
+    tracer: Process | None = None
+    complete: bool = True
+    unmoved_ns: int | None = None
+
+
+class Parents:
+    """Looks at parents. Not thread-safe.
+
+    Args:
+        proc: the host's /proc.
+        source: asked how they waited.
+        cgroup_root: where cgroup file systems are mounted.
+        machine: architecture, for the numbers of system calls.
+    """
+
+    def __init__(
+        self, proc: ProcFs, source: Source, *, cgroup_root: Path, machine: str | None = None
+    ) -> None:
+        self._proc = proc
+        self._source = source
+        self._cgroup_root = cgroup_root
+        self._machine = machine or os.uname().machine
+        self._standstill = Standstill(proc)
+        self._views: OrderedDict[int, ParentView] = OrderedDict()
+
+    def view(self, pid: int, now_boot_ns: int, died_boot_ns: int | None = None) -> ParentView:
+        """Return what is known of a parent, gathered after that death and not long ago."""
+        kept = self._views.get(pid)
+        if kept is not None:
+            fresh = now_boot_ns - kept.gathered_boot_ns < KEPT_NS
+            if fresh and (died_boot_ns or 0) <= kept.gathered_boot_ns:
+                return kept
+        view = self._look(pid, now_boot_ns)
+        self._views[pid] = view
+        self._views.move_to_end(pid)
+        if len(self._views) > _PARENTS_KEPT:
+            self._views.popitem(last=False)
+        return view
+
+    def _look(self, pid: int, now_boot_ns: int) -> ParentView:
+        # Without the command line: reading that waits for the memory lock of a process
+        # that may be stuck, and no rule needs it.
+        process = self._proc.process(pid, arguments=False) if pid else None
+        if process is None:
+            return ParentView(now_boot_ns, None)
+        waits = self._source.waits(process.identity)
+        blocked = self._blocked(process)
+        return ParentView(
+            gathered_boot_ns=now_boot_ns,
+            process=replace(
+                process,
+                frozen=self._frozen(process),
+                blocked_wait=_told(blocked),
+                cgroup_path=self._cgroup(pid),
+            ),
+            waits=waits,
+            blocked=blocked,
+            waited_for=self._waited_for(process, waits),
+            tracer=named(self._proc, process.tracer_pid),
+            complete=self._complete(process.identity),
+            unmoved_ns=self._standstill.unmoved_ns(process, now_boot_ns),
+        )
+
+    def _complete(self, identity: Identity) -> bool:
+        """Tell whether no wait of it can have been lost for want of room.
+
+        The core program counts waits where it notes the fork: once that found room, so
+        does every wait.
+        """
+        if self._source.losses().forks_lost == 0:
+            return True
+        return self._source.name == "core" and self._source.forker(identity) is not None
+
+    def _membership(self, pid: int) -> cgroup_freezer.Membership:
+        return cgroup_freezer.parse_membership(self._proc.cgroup(pid) or b"")
+
+    def _cgroup(self, pid: int) -> str | None:
+        membership = self._membership(pid)
+        paths = (membership.unified, membership.freezer)
+        return next((path for path in paths if path not in {None, "/"}), membership.unified)
+
+    def _frozen(self, process: Process) -> bool | None:
+        pid = process.identity.pid
+        return cgroup_freezer.is_frozen(self._membership(pid), self._wchan(pid), self._cgroup_root)
+
+    def _wchan(self, pid: int, tid: int | None = None) -> str | None:
+        """Return where a task sleeps in the kernel; None when it does not, or that is hidden."""
+        raw = self._proc.read(f"{pid}/task/{tid or pid}/wchan")
+        name = raw.decode("ascii", "replace") if raw else ""
+        return name if name not in {"", "0"} else None
+
+    def _blocked(self, process: Process) -> tuple[BlockedWait, ...]:
+        """Return the wait calls in which its threads are."""
+        pid = process.identity.pid
+        calls = []
+        tids = [pid] if process.threads == 1 else self._proc.threads(pid)[:_THREADS_ASKED]
+        for tid in tids:
+            raw = self._proc.read(f"{pid}/task/{tid}/syscall")
+            call = wait_calls.parse_syscall(raw, self._machine) if raw else None
+            # Programs of another architecture use these numbers for other calls.
+            if call is not None and self._wchan(pid, tid) in {None, "do_wait"}:
+                calls.append(call)
+        return tuple(calls)
+
+    def _waited_for(self, process: Process, waits: Waits | None) -> Process | None:
+        """Return the child that it asked for last, if that is there, dead or alive."""
+        wanted = named(self._proc, waits.last_specific_pid) if waits else None
+        return wanted if wanted and wanted.parent_pid == process.identity.pid else None
+
+
+def named(proc: ProcFs, pid: int | None) -> Process | None:
+    """Read just name, state and parent of a process."""
+    stat = proc.stat(pid) if pid else None
+    if stat is None:
+        return None
+    return Process(
+        Identity(stat.pid, stat.start_ticks),
+        stat.comm,
+        stat.state,
+        stat.ppid,
+        threads=stat.num_threads,
+    )
+
+
+def _told(blocked: tuple[BlockedWait, ...]) -> int | None:
+    """Return the pid waited for, -1 for any child, as in records.Process."""
+    if any(call.wanted is WaitFor.ANY for call in blocked):
+        return -1
+    return next((call.number for call in blocked if call.number is not None), None)

@@ -1,0 +1,89 @@
+"""Why a zombie is there: from evidence to cause, confidence and advice. Pure.
+
+RULES is the contract's table of causes, in the order in which they are asked: first
+what keeps any parent from waiting, then what the parent's waits say, then what only
+their absence says. `certain` stands only where the facts leave no other reading; a
+rule that can only guess says `possible`, and then a surer one further down goes first.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from tracer.diagnosis import advice, findings
+from tracer.diagnosis.causes import adoption, hindrance, lateness, neglect
+from tracer.diagnosis.facts import Facts
+from tracer.diagnosis.rule_result import POSSIBLE, Verdict
+from tracer.model import Cause, CauseCode, Evidence
+from tracer.render.text import harmless
+
+
+class Rule(NamedTuple):
+    """One line of the table of causes."""
+
+    code: CauseCode
+    situation: str
+    judge: Callable[[Facts], Verdict | None]
+
+
+RULES: tuple[Rule, ...] = (
+    Rule(CauseCode.TRACED, "a tracer holds it", hindrance.traced),
+    Rule(
+        CauseCode.RUNTIME_PARENT,
+        "the parent is a runtime's shim or monitor",
+        hindrance.runtime_parent,
+    ),
+    Rule(
+        CauseCode.PARENT_STOPPED, "the parent is stopped, frozen or in D", hindrance.parent_stopped
+    ),
+    Rule(
+        CauseCode.SIGCHLD_IGNORED,
+        "the kernel should have reaped it itself",
+        hindrance.sigchld_ignored,
+    ),
+    Rule(
+        CauseCode.SLOW_REAPER, "the parent has reaped earlier children, late", lateness.slow_reaper
+    ),
+    Rule(CauseCode.EXEC_ORPHAN, "an exec into the container left it behind", adoption.exec_orphan),
+    Rule(
+        CauseCode.INIT_DOES_NOT_REAP,
+        "adopted by a pid 1 that is no init",
+        adoption.init_does_not_reap,
+    ),
+    Rule(
+        CauseCode.PARENT_WAITS_ELSEWHERE,
+        "the parent waits, but only for other pids",
+        neglect.waits_elsewhere,
+    ),
+    Rule(
+        CauseCode.PARENT_NEVER_WAITS,
+        "a living parent forked it and does not wait",
+        neglect.never_waits,
+    ),
+)
+
+
+def diagnose(evidence: Evidence) -> Cause:
+    """Return the cause of a zombie, as sure as the evidence allows."""
+    code, verdict = _decide(evidence)
+    return Cause(
+        code,
+        verdict.confidence,
+        # Sentences are read in terminals (`jq -r`), and processes name themselves.
+        tuple(map(harmless, verdict.evidence)),
+        harmless(advice.advise(code, evidence)),
+    )
+
+
+def _decide(evidence: Evidence) -> tuple[CauseCode, Verdict]:
+    if evidence.parent is None:
+        return CauseCode.UNKNOWN, Verdict(POSSIBLE, findings.no_parent(evidence))
+    facts = Facts(evidence, evidence.parent)
+    guess: tuple[CauseCode, Verdict] | None = None
+    for rule in RULES:
+        verdict = rule.judge(facts)
+        if verdict is None:
+            continue
+        if verdict.confidence is not POSSIBLE:
+            return rule.code, verdict
+        guess = guess or (rule.code, verdict)
+    return guess or (CauseCode.UNKNOWN, Verdict(POSSIBLE, findings.nothing(facts)))

@@ -1,0 +1,112 @@
+"""Really starts sources, in the order of --source auto, and stops them again."""
+
+import errno
+import os
+import time
+from typing import NamedTuple
+
+from tracer.doctor.check import Check, Choice, Status
+from tracer.errors import TracerError
+from tracer.sources.select import ORDER, Makers, open_source
+
+_REMEDIES = {
+    "pid namespace": "run in the host's pid namespace (hostPID: true in the pod's spec)",
+    "libbpf.so": "install libbpf 1.0 or later (Debian and Ubuntu: apt-get install libbpf1)",
+    "no BTF": "install python3-bpfcc, for the bcc source",
+    "BPF object": "build the object again with `make setup`, or reinstall zombie-tracer",
+}
+"""By words of the core source's error."""
+
+
+class Attempt(NamedTuple):
+    """One start of one source.
+
+    Attributes:
+        name: of the source.
+        error: why it cannot work; None when it works.
+        said: what it showed when it works.
+    """
+
+    name: str
+    error: str | None
+    said: str = ""
+
+
+def attempt(name: str, make: Makers) -> Attempt:
+    """Start a source, take a snapshot from it, and close it."""
+    began = time.monotonic()
+    try:
+        source, _reason = open_source(name, make=make)
+        try:
+            started_seconds = time.monotonic() - began
+            zombies = sum(1 for _ in source.snapshot().keys())  # noqa: SIM118 - no dict
+        finally:
+            source.close()
+    except TracerError as error:
+        return Attempt(name, str(error))
+    plural = "zombie" if zombies == 1 else "zombies"
+    return Attempt(name, None, f"starts in {started_seconds:.2f} s and shows {zombies} {plural}")
+
+
+def until_one_works(make: Makers) -> list[Attempt]:
+    """Try the sources until one works."""
+    attempts = []
+    for name in ORDER:
+        if name in make:
+            attempts.append(attempt(name, make))
+            if attempts[-1].error is None:
+                break
+    return attempts
+
+
+def choose(attempts: list[Attempt]) -> Choice:
+    """Return the source that worked, and why it is that one."""
+    failures = [each.error for each in attempts if each.error is not None]
+    for each in attempts:
+        if each.error is None:
+            return Choice(each.name, "; ".join([*failures, f"{each.name} works"]))
+    return Choice(None, "; ".join(failures))
+
+
+def judge(attempts: list[Attempt]) -> Check:
+    """Judge how well the source that auto takes can see."""
+    choice = choose(attempts)
+    said = {each.name: each.said for each in attempts}
+    match choice.name:
+        case "core":
+            return Check("bpf", Status.OK, f"the core source {said['core']}")
+        case "bcc":
+            return Check(
+                "bpf",
+                Status.WARNING,
+                f"{choice.reason}; the bcc source {said['bcc']}",
+                "make the core source work: it needs BTF and costs a tenth of the memory",
+            )
+        case "proc":
+            return Check(
+                "bpf",
+                Status.FAILED,
+                f"{choice.reason}: deaths are not seen, ages are lower bounds",
+                _remedy(attempts),
+                matters=True,
+            )
+        case _:
+            return Check("bpf", Status.FAILED, choice.reason, _remedy(attempts), matters=True)
+
+
+def refused(attempts: list[Attempt], name: str) -> bool:
+    """Return whether the kernel did not permit that source (EPERM)."""
+    errors = [each.error or "" for each in attempts if each.name == name]
+    return any(os.strerror(errno.EPERM) in error for error in errors)
+
+
+def _remedy(attempts: list[Attempt]) -> str:
+    """Say what to do first about BPF, from how the core source failed."""
+    core = next((each.error or "" for each in attempts if each.name == "core"), "")
+    for words, remedy in _REMEDIES.items():
+        if words in core:
+            return remedy
+    return (
+        "run as root or with CAP_BPF and CAP_PERFMON; before Linux 5.11 also with"
+        " CAP_SYS_RESOURCE or an unlimited RLIMIT_MEMLOCK"
+    )

@@ -1,0 +1,1 @@
+"""Zombies made on purpose."""

@@ -1,0 +1,69 @@
+"""What crosses the boundaries between source, table, enrichment and sinks.
+
+Everything here is immutable. Times are CLOCK_BOOTTIME nanoseconds (`*_boot_ns`),
+durations in nanoseconds (`*_ns`) or seconds (`*_seconds`). Unknown is None, never 0.
+"""
+
+from tracer.model.cause import BlockedWait, Cause, CauseCode, Confidence, Evidence, WaitFor
+from tracer.model.child import Child, Gone, ListSnapshot, Observation, Snapshot, SnapshotKey
+from tracer.model.process import (
+    Cgroup,
+    CgroupOrigin,
+    Forker,
+    Identity,
+    OriginKind,
+    Process,
+    Waits,
+)
+from tracer.model.source import Losses, Source
+from tracer.model.workload import Attribution, Container, Owner, Probe, Workload, WorkloadSource
+from tracer.model.zombie import (
+    Aged,
+    Detected,
+    Reaped,
+    Record,
+    Storm,
+    StormChanged,
+    StormPhase,
+    Transition,
+    Zombie,
+)
+
+__all__ = [
+    "Aged",
+    "Attribution",
+    "BlockedWait",
+    "Cause",
+    "CauseCode",
+    "Cgroup",
+    "CgroupOrigin",
+    "Child",
+    "Confidence",
+    "Container",
+    "Detected",
+    "Evidence",
+    "Forker",
+    "Gone",
+    "Identity",
+    "ListSnapshot",
+    "Losses",
+    "Observation",
+    "OriginKind",
+    "Owner",
+    "Probe",
+    "Process",
+    "Reaped",
+    "Record",
+    "Snapshot",
+    "SnapshotKey",
+    "Source",
+    "Storm",
+    "StormChanged",
+    "StormPhase",
+    "Transition",
+    "WaitFor",
+    "Waits",
+    "Workload",
+    "WorkloadSource",
+    "Zombie",
+]

@@ -1,0 +1,79 @@
+"""What the engine hands to sinks: one type for the log, the live view and the metrics."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from tracer.model import Attribution, Cause, Process, Record, Storm
+
+
+class EventName(StrEnum):
+    """The closed list of `event` in the contract."""
+
+    AGENT_STARTED = "agent_started"
+    AGENT_STOPPED = "agent_stopped"
+    ZOMBIE_DETECTED = "zombie_detected"
+    ZOMBIE_AGED = "zombie_aged"
+    ZOMBIE_REAPED = "zombie_reaped"
+    ZOMBIE_STORM = "zombie_storm"
+    PIDS_PRESSURE = "pids_pressure"
+    SOURCE_CHANGED = "source_changed"
+    SUMMARY = "summary"
+
+
+LEVELS: Mapping[EventName, str] = {
+    EventName.AGENT_STARTED: "info",
+    EventName.AGENT_STOPPED: "info",
+    EventName.ZOMBIE_DETECTED: "warning",
+    EventName.ZOMBIE_AGED: "warning",
+    EventName.ZOMBIE_REAPED: "info",
+    EventName.ZOMBIE_STORM: "error",
+    EventName.PIDS_PRESSURE: "error",
+    EventName.SOURCE_CHANGED: "error",
+    EventName.SUMMARY: "info",
+}
+"""Log level of each event, as the contract has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class StormContext:
+    """What is known of the parent of a storm: gathered once for all its zombies."""
+
+    storm: Storm
+    parent: Process | None
+    attribution: Attribution
+    cause: Cause | None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing to tell.
+
+    Attributes:
+        name: which.
+        at_boot_ns: when it happened.
+        record: for zombie_detected, zombie_aged and zombie_reaped.
+        storm: for zombie_storm.
+        fields: the rest of the document for all other events, nested as it is logged
+            (`{"source": {"name": "core"}}`).
+    """
+
+    name: EventName
+    at_boot_ns: int
+    record: Record | None = None
+    storm: StormContext | None = None
+    fields: Mapping[str, object] = field(default_factory=dict)
+
+
+class Sink(Protocol):
+    """Takes events. emit() returns at once: a slow sink queues or drops, and counts drops."""
+
+    def emit(self, event: Event) -> None:
+        """Take one event. Called from the engine's thread only."""
+
+    def dropped(self) -> int:
+        """Return how many events were dropped since the start."""
+
+    def close(self, timeout_seconds: float) -> None:
+        """Write out what is queued, for at most so long, and stop."""

@@ -1,0 +1,84 @@
+"""What a way to see zombies must offer."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from tracer.model.child import Observation, Snapshot
+from tracer.model.process import Forker, Identity, Waits
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """What may have been missed, by the place where it was counted.
+
+    Attributes:
+        map_full: forks or exits that found no room in the kernel's table.
+        queue_full: deaths that found no room in the kernel's ageing queue.
+        ring_full: events that found no room in the ring buffer.
+        missed: times that the kernel skipped a hook, another run of it being under way.
+        stalled: moments at which a source could not tell (unparsable or refused).
+        forks_lost: forks that found no room: no zombie is missed, its forker stays unknown.
+    """
+
+    map_full: int = 0
+    queue_full: int = 0
+    ring_full: int = 0
+    missed: int = 0
+    stalled: int = 0
+    forks_lost: int = 0
+
+    @property
+    def total(self) -> int:
+        """All after which the table may be wrong until the next snapshot."""
+        return self.map_full + self.queue_full + self.ring_full + self.missed + self.stalled
+
+
+class Source(Protocol):
+    """A way to see zombies. Not thread-safe: one thread owns it.
+
+    Constructing one changes nothing; start() attaches. What start(), poll() or
+    snapshot() raises is a PermanentError (this source cannot work, or no longer
+    works: the caller falls back) or a TemporaryError.
+    """
+
+    name: str
+    """core, bcc or proc."""
+    attached_boot_ns: int | None
+    """Since when every death is seen; None when deaths are not seen."""
+
+    def start(self) -> None:
+        """Attach."""
+
+    def fileno(self) -> int | None:
+        """Return a descriptor that becomes readable when poll() has something, if there is one."""
+
+    def next_poll_boot_ns(self, now_boot_ns: int) -> int:
+        """Return when poll() next wants to be called, whether or not fileno() is readable."""
+
+    def poll(self, now_boot_ns: int) -> list[Observation]:
+        """Return dead children that reached the minimum age, and reaped ones reported before.
+
+        May return children younger than the minimum age; never blocks.
+        """
+
+    def snapshot(self) -> Snapshot:
+        """Return every zombie on the machine; dead leaders with living threads are not zombies.
+
+        May leave out those whose death was seen and who are younger than the minimum
+        age: poll() will return them.
+        """
+
+    def losses(self) -> Losses:
+        """Return what was lost since start(), ever growing."""
+
+    def exits(self) -> int | None:
+        """Return the number of processes that died since start(); None when not seen."""
+
+    def waits(self, identity: Identity) -> Waits | None:
+        """Return how that process waited and how its children fared; None when not seen."""
+
+    def forker(self, identity: Identity) -> Forker | None:
+        """Return who forked that living process, for explain; None when not seen."""
+
+    def close(self) -> None:
+        """Detach. A second call does nothing."""

@@ -1,0 +1,1 @@
+"""The header-free bcc program."""

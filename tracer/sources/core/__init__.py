@@ -1,0 +1,1 @@
+"""The CO-RE program, loaded with libbpf."""

@@ -1,0 +1,1 @@
+"""Ageing, and every zombie reported exactly once. Pure."""

@@ -1,0 +1,193 @@
+"""The zombies that are counted and not listed, parent by parent. Pure."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+
+from tracer.model import Identity, Storm, StormPhase, Zombie
+from tracer.table.pidset import PidStore
+from tracer.table.storm import Bucket, Flood, StormRules
+
+_SPARE_BUCKETS = 1024
+
+
+class Floods:
+    """Decides who is told one by one, and counts who is not.
+
+    Args:
+        rules: the bounds.
+        listed: how many zombies of a parent are listed now.
+    """
+
+    def __init__(self, rules: StormRules, listed: Callable[[int], int]) -> None:
+        self.rules = rules
+        self._listed = listed
+        self._members = PidStore()
+        self.number = self._members.group
+        """Returns the number of the flood that a zombie (pid, start_ticks) is counted in, or
+        None. Asked for each zombie of each snapshot: no call of its own stands between."""
+        self._floods: list[Flood] = []
+        self._numbers: dict[int, int] = {}
+        self._buckets: dict[int, Bucket] = {}
+        self._begun: list[Flood] = []
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __contains__(self, identity: Identity) -> bool:
+        return self._members.group(*identity) is not None
+
+    def storming(self, parent_pid: int) -> bool:
+        """Return whether that parent's zombies are only counted now."""
+        number = self._numbers.get(parent_pid)
+        return number is not None and self._floods[number].active
+
+    def admits(self, parent_pid: int, now_boot_ns: int) -> bool:
+        """Take one of the lines that a parent may fill; False when none is left."""
+        # The one that asks is listed already.
+        if self.storming(parent_pid) or self._listed(parent_pid) > self.rules.listed:
+            return False
+        bucket = self._buckets.get(parent_pid)
+        if bucket is None:
+            bucket = self._buckets[parent_pid] = Bucket(self.rules.burst, now_boot_ns)
+        return bucket.take(now_boot_ns, self.rules)
+
+    def count(
+        self,
+        identity: Identity,
+        parent_pid: int,
+        dead_since_boot_ns: int,
+        now_boot_ns: int,
+        zombie: Zombie | None,
+    ) -> None:
+        """Count a zombie of that parent, whose storm begins if there is none.
+
+        Args:
+            identity: who.
+            parent_pid: whose.
+            dead_since_boot_ns: 0 when nothing is known of its death.
+            now_boot_ns: the time.
+            zombie: for a sample, where it is unpacked already.
+        """
+        number = self._numbers.get(parent_pid)
+        if number is None or self._floods[number].over:
+            number = self._place(Flood(parent_pid, now_boot_ns, active=False))
+        flood = self._floods[number]
+        flood.absorb(dead_since_boot_ns)
+        self._members.add(*identity, number)
+        if zombie is not None and len(flood.samples) < self.rules.samples:
+            flood.samples.append(zombie)
+        if not flood.active:
+            # One that only paused goes on counting from its first begin.
+            flood.active = True
+            self._begun.append(flood)
+
+    def begun(self, now_boot_ns: int) -> list[Storm]:
+        """Return the storms that began since the last call, with all that came at once."""
+        begun, self._begun = self._begun, []
+        return [flood.report(StormPhase.BEGAN, now_boot_ns) for flood in begun]
+
+    def discard(self, identity: Identity) -> bool:
+        """Take a reaped zombie out; return whether it was counted here."""
+        number = self._members.discard(*identity)
+        if number is None:
+            return False
+        flood = self._floods[number]
+        flood.lose()
+        flood.samples = [each for each in flood.samples if each.child.identity != identity]
+        return True
+
+    def missing_from(self, pids: Iterable[int]) -> list[Identity]:
+        """Return those counted here whose pid is not in `pids`."""
+        return [identity for identity, _ in self._members.missing_from(pids)]
+
+    def wanting_samples(self) -> set[int]:
+        """Return the numbers of the floods that could show more samples."""
+        return {
+            number
+            for number, flood in enumerate(self._floods)
+            if len(flood.samples) < min(self.rules.samples, flood.zombies)
+        }
+
+    def add_sample(self, number: int, zombie: Zombie) -> bool:
+        """Add a counted zombie to its flood's samples; return whether more are wanted."""
+        samples = self._floods[number].samples
+        if all(zombie.child.identity != each.child.identity for each in samples):
+            samples.append(zombie)
+        return len(samples) < self.rules.samples
+
+    def correct_oldest(self, oldest_boot_ns: dict[int, int]) -> None:
+        """Take what a snapshot says of the oldest zombie of each flood, by number."""
+        for number, since in oldest_boot_ns.items():
+            self._floods[number].oldest_boot_ns = since
+
+    def tick(self, now_boot_ns: int) -> list[Storm]:
+        """Return the storms that must be told of now."""
+        storms = []
+        for flood in self._floods:
+            phase = flood.due(now_boot_ns, self.rules, crowded=self._crowded(flood.parent_pid))
+            if phase is not None:
+                flood.active = phase is StormPhase.ONGOING
+                storms.append(flood.report(phase, now_boot_ns))
+        return storms
+
+    def dues(self) -> list[int]:
+        """Return when tick() may have something to tell."""
+        told = (
+            flood.due_since_boot_ns(crowded=self._crowded(flood.parent_pid))
+            for flood in self._floods
+        )
+        return [since + self.rules.interval_ns for since in told if since is not None]
+
+    def tidy(self, now_boot_ns: int, parents: int) -> None:
+        """Forget the full buckets, when there are many more than parents with zombies."""
+        if len(self._buckets) <= 2 * parents + _SPARE_BUCKETS:
+            return
+        for parent_pid, bucket in list(self._buckets.items()):
+            bucket.refill(now_boot_ns, self.rules)
+            if bucket.tokens >= self.rules.burst:
+                del self._buckets[parent_pid]
+
+    def restore(self, flood: Flood, members: Iterable[tuple[int, int]]) -> int:
+        """Put back a flood with its (pid, start_ticks) members; return their number."""
+        number = self._place(flood)
+        for pid, start_ticks in members:
+            if self._members.group(pid, start_ticks) is None:
+                self._members.add(pid, start_ticks, number)
+                flood.zombies += 1
+        return flood.zombies
+
+    def zombies_of(self, parent_pid: int) -> int:
+        """Return how many zombies of that parent are counted here."""
+        number = self._numbers.get(parent_pid)
+        return 0 if number is None else self._floods[number].zombies
+
+    def storms(self, now_boot_ns: int) -> list[Storm]:
+        """Return the numbers of every flood that has zombies, without making it a report."""
+        return [
+            replace(flood).report(
+                StormPhase.ONGOING if flood.active else StormPhase.ENDED, now_boot_ns
+            )
+            for flood in self._floods
+            if flood.zombies
+        ]
+
+    def members(self) -> Iterator[tuple[int, Identity]]:
+        """Yield the counted zombies, each after the pid of its parent."""
+        for identity, number in self._members:
+            yield self._floods[number].parent_pid, identity
+
+    def _crowded(self, parent_pid: int) -> bool:
+        return self._listed(parent_pid) >= self.rules.listed
+
+    def _place(self, flood: Flood) -> int:
+        for number, old in enumerate(self._floods):
+            if old.over:  # its place can be taken
+                if self._numbers.get(old.parent_pid) == number:
+                    del self._numbers[old.parent_pid]
+                self._floods[number] = flood
+                break
+        else:
+            number = len(self._floods)
+            self._floods.append(flood)
+        self._numbers[flood.parent_pid] = number
+        return number
