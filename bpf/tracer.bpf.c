@@ -5,7 +5,7 @@
  * has stayed dead for longer than the minimum age.
  *
  * fork ──► processes[pid] ──► exit: how, when, in which cgroup ──► fresh queue
- *              │                                                     │ age_out
+ *              │                                                     │ expire
  *              └──► free: removed, told if it was known     settled queue ──► ring
  *
  * One hash map holds all of it, keyed by pid and checked by start time: a pid
@@ -43,7 +43,7 @@ struct {
 	struct gone gone;
 	struct death death;
 	enum origin_kind origin;
-} told_types SEC(".types");
+} btf_anchor SEC(".types");
 
 /* Set before load. */
 const volatile __u64 min_age_ns = 0;  /* younger ones are nobody's business yet */
@@ -52,7 +52,7 @@ const volatile __u64 tick_ns = 1;     /* in which /proc counts start times */
 const volatile __u64 watching = 0;    /* the hooks are attached: keep what a snapshot finds */
 
 /*
- * The pid namespace of whoever loaded us, from settle_in(): its depth and its
+ * The pid namespace of whoever loaded us, from init_pidns(): its depth and its
  * inode. Where nodes are containers themselves (kind, k3d), hostPID leads to the
  * node's namespace and not to the machine's.
  */
@@ -233,7 +233,7 @@ static __always_inline struct cgroup *controller_cgroup(struct css_set *set, int
  * The cgroup that says most: the v2 one, or where the runtime does not use
  * that hierarchy, a v1 controller's.
  */
-static __always_inline struct cgroup *telling_cgroup(struct task_struct *task, bool direct)
+static __always_inline struct cgroup *pick_cgroup(struct task_struct *task, bool direct)
 {
 	struct css_set *set = FIELD(direct, task, cgroups);
 	struct cgroup *cgroup;
@@ -282,7 +282,7 @@ static __always_inline void remember_names(struct cgroup *cgroup, struct cgroup_
 static __always_inline void read_cgroup(struct task_struct *task, __u64 *id, __u32 *hierarchy,
 					__u32 slot, bool direct)
 {
-	struct cgroup *cgroup = telling_cgroup(task, direct);
+	struct cgroup *cgroup = pick_cgroup(task, direct);
 	struct cgroup_key key = {};
 
 	if (!cgroup)
@@ -327,7 +327,7 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 	child_level = child->thread_pid->level;
 	if (child_level > forker_level) {
 		read_vpid(child, &vpid, &inum, false);
-		entry.origin = vpid == 1 ? ORIGIN_INIT : ORIGIN_ENTERED;
+		entry.origin = vpid == 1 ? ORIGIN_INIT : ORIGIN_SETNS;
 		entry.origin_pid = entry.pid;
 	} else if (child_level > 0) {
 		forker = bpf_map_lookup_elem(&processes, &forker_key);
@@ -416,7 +416,7 @@ int BPF_PROG(on_exit, struct task_struct *task)
 	return 0;
 }
 
-static __always_inline void tell_gone(__u32 pid, __u64 start_ns, __u64 now)
+static __always_inline void report_gone(__u32 pid, __u64 start_ns, __u64 now)
 {
 	struct gone gone = {};
 
@@ -457,7 +457,7 @@ int BPF_PROG(on_free, struct task_struct *task)
 		 * and so is its number in any namespace but the host's.
 		 */
 		if (!agent_level)
-			tell_gone(key, start_ns, now);
+			report_gone(key, start_ns, now);
 		return 0;
 	}
 
@@ -474,8 +474,8 @@ int BPF_PROG(on_free, struct task_struct *task)
 		}
 	}
 	if (entry->flags & PROCESS_KNOWN)
-		tell_gone(entry->pid, start_ns, now);
-	/* Deleting can fail with EBUSY in softirq: the flag keeps age_out honest. */
+		report_gone(entry->pid, start_ns, now);
+	/* Deleting can fail with EBUSY in softirq: the flag keeps expire honest. */
 	entry->flags |= PROCESS_GONE;
 	bpf_map_delete_elem(&processes, &key);
 	return 0;
@@ -580,7 +580,7 @@ static __always_inline void keep_facts(struct process *entry, struct zombie *zom
 	entry->flags |= PROCESS_READ;
 }
 
-static __always_inline long tell_zombie(struct process *entry)
+static __always_inline long report_zombie(struct process *entry)
 {
 	struct task_struct *task = (void *)entry->task, *parent;
 	struct zombie zombie = {};
@@ -646,7 +646,7 @@ static __always_inline __u32 ms_until(__u64 due, __u64 now)
  * when there is more to do at once, else in how many milliseconds there may be.
  */
 SEC("raw_tp")
-int age_out(void *ctx)
+int expire(void *ctx)
 {
 	__u32 fresh_ms = IDLE_MS, settled_ms = IDLE_MS;
 	__u64 now = bpf_ktime_get_boot_ns();
@@ -686,7 +686,7 @@ int age_out(void *ctx)
 			 * too; "gone" of one never heard of means nothing to user space.
 			 */
 			entry->flags |= PROCESS_KNOWN;
-			if (tell_zombie(entry)) {
+			if (report_zombie(entry)) {
 				entry->flags &= ~PROCESS_KNOWN;
 				settled_ms = 1; /* the ring is full; nothing is lost, come again */
 				break;
@@ -724,7 +724,7 @@ static __always_inline __u64 last_ran(struct task_struct *task, __u64 now)
 
 /* Never attached: run once by the agent, to learn where it lives. */
 SEC("raw_tp")
-int settle_in(void *ctx)
+int init_pidns(void *ctx)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 	struct pid *pid = BPF_CORE_READ(task, thread_pid);

@@ -15,7 +15,7 @@
 enum origin_kind {
 	ORIGIN_UNKNOWN = 0,
 	ORIGIN_INIT = 1,    /* with the pid 1 of the namespace */
-	ORIGIN_ENTERED = 2, /* with one that came in from outside: nsenter, exec */
+	ORIGIN_SETNS = 2, /* with one that came in from outside: nsenter, exec */
 };
 
 enum process_flags {

@@ -10,7 +10,7 @@ from support.zombies import wait_until, zombies
 
 from tracer.agent import build
 from tracer.agent.engine import Engine, Settings
-from tracer.agent.reporter import Teller
+from tracer.agent.reporter import Reporter
 from tracer.attribution.attributor import Attributor
 from tracer.attribution.filters import Filters
 from tracer.clock import NS, boot_ns
@@ -21,7 +21,7 @@ from tracer.model.event import EventName
 from tracer.procfs.fs import ProcFs
 from tracer.sources.core.source import CoreSource
 from tracer.sources.proc.source import ProcSource
-from tracer.state.checkpoint import Memory
+from tracer.state.checkpoint import Checkpoint
 from tracer.state.store import StateStore
 from tracer.table.storm import StormRules
 from tracer.table.table import Table
@@ -130,7 +130,7 @@ class Running:
         self.heard = Heard()
         self.error = None
         table = Table(MIN_AGE, rules)
-        teller = Teller(
+        reporter = Reporter(
             proc=proc,
             attributor=Attributor(proc.cgroup, None, NodeLogs(Path("/"))),
             filters=Filters(),
@@ -141,10 +141,10 @@ class Running:
             Settings(source=source, node_name="n"),
             makers={"core": lambda: first, "proc": lambda: ProcSource(proc, MIN_AGE)},
             table=table,
-            teller=teller,
+            reporter=reporter,
             investigator_for=lambda source: build.investigate_with(proc, source),
             sinks=[*sinks, self.heard],
-            memory=Memory(StateStore(None, ""), proc, writes=False),
+            memory=Checkpoint(StateStore(None, ""), proc, writes=False),
         )
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()

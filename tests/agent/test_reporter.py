@@ -8,7 +8,7 @@ import pytest
 from support.pods import container_id, pod
 from support.records import NEVER, child
 
-from tracer.agent.reporter import Teller
+from tracer.agent.reporter import Reporter
 from tracer.attribution.attributor import Attributor
 from tracer.attribution.filters import Filters
 from tracer.clock import NS, boot_ns
@@ -37,9 +37,9 @@ def index():
     return PodIndex()
 
 
-def teller(index, told, **filters):
+def reporter(index, told, **filters):
     proc = ProcFs(Path("/proc"))
-    return Teller(
+    return Reporter(
         proc=proc,
         attributor=Attributor(proc.cgroup, index, None),
         filters=Filters(**filters),
@@ -54,9 +54,9 @@ def test_a_reaping_after_a_restart_is_told_though_its_pod_was_not_known_at_first
 ):
     """The agent before told of it; at the start of this one the watch has shown nothing yet."""
     told = []
-    tells = teller(index, told, pods=frozenset({name}))
+    tells = reporter(index, told, pods=frozenset({name}))
     zombie = Zombie(DEAD, boot_ns(), boot_ns())
-    tells.recall(zombie, boot_ns())
+    tells.restore(zombie, boot_ns())
     index.apply(parse_pod(POD))
     tells.tell([Reaped(zombie, boot_ns(), NS)], boot_ns())
     assert [event.name for event in told] == [EventName.ZOMBIE_REAPED] * lines
@@ -68,7 +68,7 @@ def test_a_zombie_that_breaks_the_diagnosis_is_told_without_a_cause(index):
         raise ValueError("odd")
 
     told = []
-    tells = teller(index, told)
+    tells = reporter(index, told)
     tells.investigate = breaks
     tells.tell([Detected(Zombie(DEAD, boot_ns(), boot_ns()))], boot_ns())
     [event] = told
@@ -88,7 +88,7 @@ def test_a_parent_that_lives_when_its_zombie_goes_has_reaped_it(index, lives):
 
     Finding.parent = parent
     told = []
-    tells = teller(index, told)
+    tells = reporter(index, told)
     tells.investigate = lambda *_: Finding
     zombie = Zombie(DEAD, boot_ns(), boot_ns())
     tells.tell([Detected(zombie), Reaped(zombie, boot_ns(), 30 * NS)], boot_ns())

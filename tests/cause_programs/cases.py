@@ -148,7 +148,7 @@ CASES = (
     c_program("blocked_pidfd", ELSEWHERE),
     c_program("polls", ELSEWHERE, blind=(NEVER,)),
     c_program("quick_others", ELSEWHERE, blind=(NEVER,)),
-    c_program("odd_clone", ELSEWHERE),
+    c_program("non_sigchld_clone", ELSEWHERE),
     python("supervise", ELSEWHERE),
     python("run_others", ELSEWHERE, blind=(NEVER,)),
     c_program("slow", SLOW, blind=(NEVER,)),

@@ -34,14 +34,14 @@ def main():
     results = {}
     for result in session.run():
         results[result.scenario] = {
-            watcher.name: result.verdict(watcher.name) for watcher in session.watchers
+            watcher.name: result.result(watcher.name) for watcher in session.watchers
         }
         report(result)
     for name, losses in session.losses.items():
         print(f"{name}: {losses}")
     for name, why in session.failed.items():
         print(f"{'FAILED' if options.source else 'skipped':8}{name:6}cannot start: {why}")
-    verdicts = [verdict for row in results.values() for verdict in row.values()]
+    verdicts = [result for row in results.values() for result in row.values()]
     counts = {word: verdicts.count(word) for word in ("ok", "failed", "skipped")}
     print(", ".join(f"{count} {word}" for word, count in counts.items()))
     if options.json:
@@ -71,8 +71,8 @@ def parse_options():
 def report(result):
     """Print what came of one scenario."""
     for name, problems in result.wrong.items():
-        verdict = result.verdict(name).replace("failed", "FAILED")
-        print(f"{verdict:8}{name:6}{result.scenario:20}{result.seconds:6.1f} s", flush=True)
+        result = result.result(name).replace("failed", "FAILED")
+        print(f"{result:8}{name:6}{result.scenario:20}{result.seconds:6.1f} s", flush=True)
         for problem in [result.skipped] if result.skipped else problems:
             print(f"        {problem}", flush=True)
 

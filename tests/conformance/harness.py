@@ -77,7 +77,7 @@ class Result:
         self.skipped = None
         self.seconds = 0.0
 
-    def verdict(self, source):
+    def result(self, source):
         """Return ok, failed or skipped."""
         if self.skipped:
             return "skipped"

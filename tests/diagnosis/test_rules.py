@@ -196,10 +196,10 @@ CASES = {
                  parent=replace(INIT, path="/sbin/tini"), session=550),
         "parent_never_waits", "possible"),
     "left by an exec": (
-        replace(adopted(), child=replace(adopted().child, origin=OriginKind.ENTERED)),
+        replace(adopted(), child=replace(adopted().child, origin=OriginKind.SETNS)),
         "exec_orphan", "certain"),
     "the exec's own process lives, and forgot it": (
-        evidence(child={"origin": OriginKind.ENTERED}), "parent_never_waits", "certain"),
+        evidence(child={"origin": OriginKind.SETNS}), "parent_never_waits", "certain"),
     "left by an exec, by its session alone": (
         evidence(child={"forker": None, "exit_parent_pid": None}, waits=None, parent=INIT,
                  session=550, entered=True),

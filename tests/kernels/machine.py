@@ -57,7 +57,7 @@ class Outcome:
     timed_out: bool
 
     @property
-    def verdict(self) -> str:
+    def result(self) -> str:
         """One phrase for the table."""
         if self.status == 0:
             return "ok"

@@ -40,9 +40,9 @@ def outcome(**facts):
 
 def test_verdicts_tell_the_failures_apart():
     """Each way of failing has words of its own."""
-    assert outcome(status=0).verdict == "ok"
-    assert "exit status 3" in outcome(status=3).verdict
-    assert "timeout" in outcome(status=143).verdict
-    assert "in time" in outcome(timed_out=True).verdict
-    assert "panicked" in outcome(console="Kernel panic - not syncing: x").verdict
-    assert "without a status" in outcome().verdict
+    assert outcome(status=0).result == "ok"
+    assert "exit status 3" in outcome(status=3).result
+    assert "timeout" in outcome(status=143).result
+    assert "in time" in outcome(timed_out=True).result
+    assert "panicked" in outcome(console="Kernel panic - not syncing: x").result
+    assert "without a status" in outcome().result

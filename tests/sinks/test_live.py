@@ -1,4 +1,4 @@
-"""The live view: aligned, under 100 columns, harmless, and right on a real terminal."""
+"""The live view: aligned, under 100 columns, escape_untrusted, and right on a real terminal."""
 
 import contextlib
 import fcntl
@@ -20,7 +20,7 @@ from support.zombies import wait_until
 from tracer.model import Attribution, StormPhase
 from tracer.model.event import EventName
 from tracer.render.live import LiveView
-from tracer.render.text import harmless, width
+from tracer.render.text import escape_untrusted, width
 from tracer.sinks.live import LiveSink, frame_bytes, wants_colour
 
 EVIL = "\x1b[2J\u202eevil\n"
@@ -93,7 +93,7 @@ def test_whatever_a_tenant_writes_every_line_is_harmless_and_fits(name, columns)
     view = LiveView(zone=UTC, columns=columns)
     for event in (made.event(of=evil), replace(scenes()[-2], fields={name: {"a": name}})):
         for line in view.frame(event, to_wall_ns=made.TO_WALL_NS).lines:
-            assert harmless(line) == line
+            assert escape_untrusted(line) == line
             assert width(line) <= max(60, min(99, columns))
 
 

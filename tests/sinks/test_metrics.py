@@ -50,7 +50,7 @@ STATUS = EngineStatus(
         ZombieGroup(None, None, None, "slow_reaper", 1, NOW - 5 * NS, 10_547),
     ),
     exits=123_456,
-    losses=Losses(map_full=1, queue_full=2, ring_full=3, stalled=4),
+    losses=Losses(map_full=1, queue_full=2, ring_full=3, parse_errors=4),
     sink_drops=5,
     snapshot_ns=6_200_000,
     kubernetes_up=True,

@@ -95,9 +95,9 @@ def test_cgroup_structs(btf):
 def test_constants(btf):
     """The origins that Python compares with, and the settings in the order of .rodata."""
     origins = btf.enum("origin_kind")
-    assert (origins["ORIGIN_INIT"], origins["ORIGIN_ENTERED"]) == (
+    assert (origins["ORIGIN_INIT"], origins["ORIGIN_SETNS"]) == (
         wire.ORIGIN_INIT,
-        wire.ORIGIN_ENTERED,
+        wire.ORIGIN_SETNS,
     )
     comm = next(size for name, _, size in members_of(btf, "zombie") if name == "comm")
     assert comm == wire.COMM_LEN

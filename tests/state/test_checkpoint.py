@@ -11,7 +11,7 @@ from tracer.clock import NS, boot_ns
 from tracer.model import Attribution, Detected, Identity, Record, StormPhase
 from tracer.model.event import Event, EventName
 from tracer.procfs.fs import ProcFs
-from tracer.state.checkpoint import Memory
+from tracer.state.checkpoint import Checkpoint
 from tracer.state.store import StateStore
 from tracer.table.storm import StormRules
 from tracer.table.table import Table
@@ -22,7 +22,7 @@ RULES = StormRules(burst=2, refill_per_second=0.001)
 
 
 class Nobody:
-    def recall(self, zombie, now_boot_ns):
+    def restore(self, zombie, now_boot_ns):
         pass
 
 
@@ -34,7 +34,7 @@ def remember(tmp_path):
     def next_agent():
         for memory in memories:
             memory.close()
-        memories.append(Memory(StateStore(tmp_path, BOOT), PROC, writes=True))
+        memories.append(Checkpoint(StateStore(tmp_path, BOOT), PROC, writes=True))
         memories[-1].open()
         return memories[-1]
 
@@ -48,7 +48,7 @@ def line(name, zombie):
 
 def recalled(memory, rules=None):
     table = Table(0, rules)
-    memory.recall(table, Nobody(), boot_ns())
+    memory.restore(table, Nobody(), boot_ns())
     return table
 
 

@@ -191,7 +191,7 @@ NUMBERED = {
     "identity": Identity(1, 2),
     "comm": "a",
     "forker": Forker(Identity(3, 4), "b"),
-    "origin": OriginKind.ENTERED,
+    "origin": OriginKind.SETNS,
     "cgroup": Cgroup("/", CgroupOrigin.PARENT),
 }
 """Facts that are no plain number."""

@@ -208,7 +208,7 @@ KILLED = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from test_state import StateStore, zombie, saved, SavedState
+from test_store import StateStore, zombie, saved, SavedState
 store = StateStore(Path({folder!r}), "boot-1")
 store.lock()
 for pid in range(1, 1_000_000):
@@ -220,7 +220,7 @@ for pid in range(1, 1_000_000):
 
 
 def test_kill_9_at_any_moment_forgets_nothing_that_was_logged(folder):
-    script = KILLED.format(tests=str(Path(__file__).parents[1]), folder=str(folder))
+    script = KILLED.format(tests=str(Path(__file__).parent), folder=str(folder))
     for lines in (1, 49, 50, 51, 130):
         logged = []
         with subprocess.Popen(
@@ -249,8 +249,8 @@ def in_mount_namespace(script: str) -> subprocess.CompletedProcess:
     setup = f"""
 import subprocess, sys
 from pathlib import Path
-sys.path.insert(0, {str(Path(__file__).parents[1])!r})
-from test_state import *
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from test_store import *
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", "/mnt"], check=True)
 folder, said = Path("/mnt/state"), []
 store = StateStore(folder, BOOT, say=said.append)

@@ -155,7 +155,7 @@ class KubeApi:
                     if trouble == 403:
                         return self._status(status(403, "Forbidden", FORBIDDEN.format(verb)))
                     if isinstance(trouble, int):
-                        return self._status(status(trouble, "Trouble", f"trouble {trouble}"))
+                        return self._status(status(trouble, "ApiError", f"trouble {trouble}"))
                     return getattr(self, f"_{verb}_{trouble or 'well'}")(query)
                 except (BrokenPipeError, ConnectionResetError, ssl.SSLError):
                     self.close_connection = True

@@ -20,7 +20,7 @@ from tracer.model import (
     StormPhase,
     Zombie,
 )
-from tracer.table.storm import Flood, StormRules
+from tracer.table.storm import StormCounter, StormRules
 from tracer.table.table import Table
 
 MIN_AGE = 10 * NS
@@ -264,8 +264,8 @@ def test_samples_of_a_storm_are_zombies_that_are_there():
 
 def test_a_restored_storm_stays_counted():
     table = Table(0, RULES)
-    flood = Flood(7, 1, detected=50, reaped=10, told_boot_ns=1)
-    table.restore_storm(flood, [(pid, 1) for pid in range(100, 140)])
+    counter = StormCounter(7, 1, detected=50, reaped=10, reported_boot_ns=1)
+    table.restore_storm(counter, [(pid, 1) for pid in range(100, 140)])
     children = [child(pid, exit_ns=1, parent=7) for pid in range(100, 140)]
     assert table.reconcile(ListSnapshot(NS, children), NS) == []
     assert table.totals().zombies == 40
@@ -288,7 +288,7 @@ def test_snapshots_of_floods_are_counted_by_key_alone():
     assert Keys.unpacked <= 512
 
 
-class Story(RuleBasedStateMachine):
+class Explanation(RuleBasedStateMachine):
     """Any interleaving of deaths, reapings, losses, repetitions, ticks and snapshots."""
 
     def __init__(self):
@@ -368,7 +368,7 @@ class Story(RuleBasedStateMachine):
         assert totals.detected >= len(self.detected)
 
 
-TestStory = Story.TestCase
+TestStory = Explanation.TestCase
 TestStory.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 
 
@@ -377,9 +377,9 @@ TestStory.settings = settings(max_examples=150, stateful_step_count=40, deadline
     st.lists(st.tuples(st.integers(1, 300_000), st.integers(1, 1 << 39)), unique_by=lambda m: m[0])
 )
 def test_the_compact_set_keeps_exactly_its_members(members):
-    from tracer.table.pidset import PidStore
+    from tracer.table.pidset import PidSet
 
-    store = PidStore()
+    store = PidSet()
     for group, (pid, start) in enumerate(members):
         store.add(pid, start, group)
     assert len(store) == len(members)

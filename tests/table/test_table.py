@@ -20,7 +20,7 @@ from tracer.render.table import (
     group_by_pod,
     render_table,
 )
-from tracer.render.text import harmless, width
+from tracer.render.text import escape_untrusted, width
 
 
 def records():
@@ -106,7 +106,7 @@ def test_any_name_fits_and_is_harmless(name, columns):
         lines = render([Group(record)], layout, columns=columns).split("\n")
         assert len(lines) == 3
         for line in lines:
-            assert harmless(line) == line
+            assert escape_untrusted(line) == line
             assert width(line) <= columns
 
 

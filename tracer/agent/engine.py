@@ -10,14 +10,14 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from tracer.agent import summary
-from tracer.agent.reporter import Investigate, Teller
+from tracer.agent.reporter import Investigate, Reporter
 from tracer.clock import NS, boot_ns
 from tracer.errors import PermanentError, TracerError
 from tracer.model import Detected, Losses, Source, Transition
 from tracer.model.event import Event, EventName, Sink
 from tracer.model.status import EngineStatus, ZombieGroup
 from tracer.sources.select import Makers, next_after, open_source
-from tracer.state.checkpoint import Memory
+from tracer.state.checkpoint import Checkpoint
 from tracer.table.table import Table, Totals
 
 _log = logging.getLogger(__name__)
@@ -29,8 +29,8 @@ STATUS_NS = 2 * NS
 SNAPSHOT_SHARE = 50
 """Between snapshots passes at least so many times the processor time of the last one."""
 _SHORTEST_SNAPSHOT_PAUSE_NS = NS
-_TOLD_AT_ONCE = 256
-_LOSS_TOLD_NS = 60 * NS
+_REPORTED_AT_ONCE = 256
+_LOSS_REPORTED_NS = 60 * NS
 """Losses are told at most so often, however often they happen."""
 
 
@@ -69,7 +69,7 @@ class Engine:
         settings: how to run.
         makers: how to construct each source.
         table: empty.
-        teller: made with emit_to_sinks() and the table's siblings().
+        reporter: made with emit_to_sinks() and the table's siblings().
         investigator_for: makes what diagnoses, given the source in use.
         sinks: where events go.
         memory: what survives a restart.
@@ -82,16 +82,16 @@ class Engine:
         *,
         makers: Makers,
         table: Table,
-        teller: Teller,
+        reporter: Reporter,
         investigator_for: Callable[[Source], Investigate],
         sinks: Sequence[Sink],
-        memory: Memory,
+        memory: Checkpoint,
         pods: Pods | None = None,
     ) -> None:
         self._settings = settings
         self._makers = makers
         self._table = table
-        self._teller = teller
+        self._teller = reporter
         self._investigator_for = investigator_for
         self._sinks = sinks
         self._memory = memory
@@ -107,7 +107,7 @@ class Engine:
         self._snapshot_cpu_ns = 0
         self._compared_boot_ns = 0
         self._losses = Losses()
-        self._loss_told_boot_ns = -_LOSS_TOLD_NS
+        self._loss_reported_boot_ns = -_LOSS_REPORTED_NS
         self._summarised = Totals(0, 0, 0)
         self._groups: tuple[ZombieGroup, ...] = ()
         self._next_groups_boot_ns = 0
@@ -130,7 +130,7 @@ class Engine:
             self._source, self._reason = open_source(self._settings.source, make=self._makers)
             self._use(self._source)
             self._emit(EventName.AGENT_STARTED, self._started_fields())
-            self._memory.recall(self._table, self._teller, boot_ns())
+            self._memory.restore(self._table, self._teller, boot_ns())
             while self._stop_reason is None:
                 self._round()
                 self._rest()
@@ -181,7 +181,7 @@ class Engine:
             self._losses = losses
             self._reconcile(now)
             if lost:
-                self._tell_loss(losses, lost, now)
+                self._report_loss(losses, lost, now)
 
     def _snapshot_pause_ns(self) -> int:
         return max(_SHORTEST_SNAPSHOT_PAUSE_NS, SNAPSHOT_SHARE * self._snapshot_cpu_ns)
@@ -233,10 +233,10 @@ class Engine:
         names = {"name": self._source.name, "previous": failed.name, "reason": self._reason}
         self._emit(EventName.SOURCE_CHANGED, {"source": names})
 
-    def _tell_loss(self, losses: Losses, lost: int, now: int) -> None:
-        if now < self._loss_told_boot_ns + _LOSS_TOLD_NS:
+    def _report_loss(self, losses: Losses, lost: int, now: int) -> None:
+        if now < self._loss_reported_boot_ns + _LOSS_REPORTED_NS:
             return
-        self._loss_told_boot_ns = now
+        self._loss_reported_boot_ns = now
         source = self._running()
         reason = (
             f"{lost} events lost, compared with a snapshot;"
@@ -252,8 +252,8 @@ class Engine:
         )
 
     def _take(self, transitions: Sequence[Transition], now: int) -> None:
-        for start in range(0, len(transitions), _TOLD_AT_ONCE):
-            self._teller.tell(transitions[start : start + _TOLD_AT_ONCE], now)
+        for start in range(0, len(transitions), _REPORTED_AT_ONCE):
+            self._teller.tell(transitions[start : start + _REPORTED_AT_ONCE], now)
             # A flood of parents is told for a while: that is life, not a hang.
             self.status = replace(self.status, last_tick_boot_ns=boot_ns())
         if transitions:
@@ -325,12 +325,12 @@ class Engine:
         )
 
     def _count_groups(self, now: int) -> tuple[ZombieGroup, ...]:
-        floods = []
+        storms = []
         for storm in self._table.storms(now):
-            known = self._teller.flood_of(storm.parent_pid)
+            known = self._teller.storm_facts(storm.parent_pid)
             if known is not None:
-                floods.append((storm, *known))
-        return summary.groups(self._teller.told(), floods, now)
+                storms.append((storm, *known))
+        return summary.groups(self._teller.told(), storms, now)
 
     def _dropped(self) -> int:
         return sum(sink.dropped() for sink in self._sinks)

@@ -68,7 +68,7 @@ class _Held(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Flood:
+class _StormFacts:
     """What was found out about the parent of a storm: once for all its zombies."""
 
     attribution: Attribution
@@ -76,7 +76,7 @@ class _Flood:
     cause: Cause | None
 
 
-class Teller:
+class Reporter:
     """Enriches transitions and emits events. Owned by the engine's thread.
 
     Args:
@@ -109,7 +109,7 @@ class Teller:
         self._command_lines = command_lines
         self._records: dict[Identity, Record | None] = {}
         self._held: dict[Identity, _Held] = {}
-        self._floods: dict[int, _Flood | None] = {}
+        self._storms: dict[int, _StormFacts | None] = {}
         self.investigate: Investigate | None = None
 
     def tell(self, transitions: Iterable[Transition], now_boot_ns: int) -> None:
@@ -133,7 +133,7 @@ class Teller:
             late = now_boot_ns >= held.until_boot_ns and not self._filters.by_name
             if everything or late or not self._attributor.awaiting_pod(attribution):
                 del self._held[identity]
-                self._tell_detected(held.zombie, attribution, now_boot_ns)
+                self._report_detected(held.zombie, attribution, now_boot_ns)
 
     def next_release_boot_ns(self, now_boot_ns: int) -> int | None:
         """Return when release() is to be called, None when nothing is held."""
@@ -148,12 +148,12 @@ class Teller:
         """Yield the records of the zombies that were told and are not reaped."""
         return (record for record in self._records.values() if record is not None)
 
-    def flood_of(self, parent_pid: int) -> tuple[Attribution, Cause | None] | None:
+    def storm_facts(self, parent_pid: int) -> tuple[Attribution, Cause | None] | None:
         """Return what is known of a storm's parent; None when filtered out or unknown."""
-        flood = self._floods.get(parent_pid)
-        return None if flood is None else (flood.attribution, flood.cause)
+        counter = self._storms.get(parent_pid)
+        return None if counter is None else (counter.attribution, counter.cause)
 
-    def recall(self, zombie: Zombie, now_boot_ns: int) -> None:
+    def restore(self, zombie: Zombie, now_boot_ns: int) -> None:
         """Learn of a zombie that an earlier agent told, so that metrics and ages know it."""
         attribution = self._attribute(zombie)
         # At the start no pod may be known by its name yet: _reaped() decides again.
@@ -204,9 +204,9 @@ class Teller:
         if self._attributor.awaiting_pod(attribution):
             self._held[zombie.child.identity] = _Held(zombie, now_boot_ns + self._hold_ns)
         else:
-            self._tell_detected(zombie, attribution, now_boot_ns)
+            self._report_detected(zombie, attribution, now_boot_ns)
 
-    def _tell_detected(self, zombie: Zombie, attribution: Attribution, now_boot_ns: int) -> None:
+    def _report_detected(self, zombie: Zombie, attribution: Attribution, now_boot_ns: int) -> None:
         identity = zombie.child.identity
         if not self._filters.matches(attribution):
             self._records[identity] = None
@@ -271,20 +271,20 @@ class Teller:
     def _release_one(self, identity: Identity, now_boot_ns: int) -> None:
         held = self._held.pop(identity, None)
         if held is not None:
-            self._tell_detected(held.zombie, self._attribute(held.zombie), now_boot_ns)
+            self._report_detected(held.zombie, self._attribute(held.zombie), now_boot_ns)
 
     def _storm(self, storm: Storm, now_boot_ns: int) -> None:
-        flood = self._investigate_flood(storm, now_boot_ns)
-        self._floods[storm.parent_pid] = flood
-        if flood is not None:
-            context = StormContext(storm, flood.parent, flood.attribution, flood.cause)
+        counter = self._investigate_storm(storm, now_boot_ns)
+        self._storms[storm.parent_pid] = counter
+        if counter is not None:
+            context = StormContext(storm, counter.parent, counter.attribution, counter.cause)
             self._emit(Event(EventName.ZOMBIE_STORM, now_boot_ns, storm=context))
         if storm.phase is StormPhase.DRAINED:
-            del self._floods[storm.parent_pid]
+            del self._storms[storm.parent_pid]
 
-    def _investigate_flood(self, storm: Storm, now_boot_ns: int) -> _Flood | None:
+    def _investigate_storm(self, storm: Storm, now_boot_ns: int) -> _StormFacts | None:
         """Look at one sample; its parent stands for the storm. None when it is not wanted."""
-        known = self._floods.get(storm.parent_pid)
+        known = self._storms.get(storm.parent_pid)
         if storm.phase is StormPhase.DRAINED:
             return known
         for sample in storm.samples:
@@ -296,10 +296,10 @@ class Teller:
             if not self._filters.matches(attribution):
                 return None
             record = self._record(zombie, attribution, now_boot_ns)
-            return _Flood(attribution, record.parent, record.cause)
+            return _StormFacts(attribution, record.parent, record.cause)
         if known is not None:
             return known
         attribution = self._attributor.attribute_process(storm.parent_pid)
         if not self._filters.matches(attribution):
             return None
-        return _Flood(attribution, self._proc.process(storm.parent_pid), None)
+        return _StormFacts(attribution, self._proc.process(storm.parent_pid), None)

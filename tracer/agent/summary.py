@@ -11,7 +11,7 @@ from tracer.table.table import Totals
 Fields = dict[str, object]
 """A part of an event's document, nested as it is logged."""
 
-KnownFlood = tuple[Storm, Attribution, Cause | None]
+KnownStorm = tuple[Storm, Attribution, Cause | None]
 """A storm that is wanted, whose it is and why."""
 
 
@@ -47,7 +47,7 @@ class _Groups:
 
 
 def groups(
-    records: Iterable[Record], floods: Iterable[KnownFlood], now_boot_ns: int
+    records: Iterable[Record], storms: Iterable[KnownStorm], now_boot_ns: int
 ) -> tuple[ZombieGroup, ...]:
     """Count the told zombies by container and cause, those of storms included."""
     found = _Groups()
@@ -56,7 +56,7 @@ def groups(
         since = child.dead_since_boot_ns
         since = record.zombie.first_seen_boot_ns if since is None else since
         found.add(record.attribution, record.cause, 1, since)
-    for storm, attribution, cause in floods:
+    for storm, attribution, cause in storms:
         age_ns = storm.oldest_age_ns
         oldest = None if age_ns is None else now_boot_ns - age_ns
         found.add(attribution, cause, storm.zombies, oldest)
@@ -91,8 +91,8 @@ def lost(losses: Losses, dropped: int) -> Fields:
         "map": losses.map_full,
         "queue": losses.queue_full,
         "ring": losses.ring_full,
-        "missed": losses.missed,
-        "source": losses.stalled,
+        "recursion_misses": losses.recursion_misses,
+        "parse_errors": losses.parse_errors,
         "forks": losses.forks_lost,
         "log": dropped,
     }

@@ -11,7 +11,7 @@ from typing import Protocol
 from tracer import __version__, options
 from tracer.agent import build
 from tracer.agent.engine import Engine, Settings
-from tracer.agent.reporter import Investigate, Teller
+from tracer.agent.reporter import Investigate, Reporter
 from tracer.clock import NS
 from tracer.durations import exact_duration
 from tracer.errors import UsageError
@@ -20,10 +20,10 @@ from tracer.model.event import Event, Sink
 from tracer.model.status import EngineStatus
 from tracer.options import Options
 from tracer.procfs.fs import ProcFs
-from tracer.procfs.pidns import why_blind
+from tracer.procfs.pidns import visibility_problem
 from tracer.sinks.jsonlog import JsonLogSink
 from tracer.sinks.live import LiveSink
-from tracer.state.checkpoint import Memory
+from tracer.state.checkpoint import Checkpoint
 from tracer.state.store import StateStore
 from tracer.table.table import Table
 
@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
 def _run_engine(chosen: Options, late: _Late, *, follow: bool, live: bool) -> None:
     proc = build.open_proc(chosen)
     store = StateStore(chosen.state_dir, proc.boot_id() or "")
-    memory = Memory(store, proc, writes=not follow)
+    memory = Checkpoint(store, proc, writes=not follow)
     sinks: list[Sink] = [_main_sink(chosen, memory, late, live=live)]
     server = _serve(chosen, late, sinks)
     try:
@@ -104,7 +104,7 @@ def _run_engine(chosen: Options, late: _Late, *, follow: bool, live: bool) -> No
             server.close()
 
 
-def _main_sink(chosen: Options, memory: Memory, late: _Late, *, live: bool) -> Sink:
+def _main_sink(chosen: Options, memory: Checkpoint, late: _Late, *, live: bool) -> Sink:
     def closed() -> None:
         late.stop("stdout was closed")
 
@@ -137,11 +137,11 @@ def _serve(chosen: Options, late: _Late, sinks: list[Sink]) -> _Closable | None:
 
 
 def _engine(
-    chosen: Options, proc: ProcFs, memory: Memory, late: _Late, sinks: list[Sink]
+    chosen: Options, proc: ProcFs, memory: Checkpoint, late: _Late, sinks: list[Sink]
 ) -> Engine:
     table = Table(chosen.min_age_ns)
     who = build.identification(chosen, proc)
-    teller = Teller(
+    reporter = Reporter(
         proc=proc,
         attributor=who.attributor,
         filters=chosen.filters,
@@ -160,12 +160,12 @@ def _engine(
         Settings(
             source=chosen.source,
             node_name=chosen.node_name,
-            not_ready=why_blind(proc, chosen.proc_root),
+            not_ready=visibility_problem(proc, chosen.proc_root),
             facts=_facts(chosen, who.reason),
         ),
         makers=build.source_makers(chosen, proc),
         table=table,
-        teller=teller,
+        reporter=reporter,
         investigator_for=investigator_for,
         sinks=sinks,
         memory=memory,

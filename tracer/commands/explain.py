@@ -10,13 +10,13 @@ from typing import Any
 from tracer import options
 from tracer.agent import build
 from tracer.clock import boot_to_wall_ns
-from tracer.commands.explain_context import Explainer, Lens, Vanished
+from tracer.commands.explain_context import ExplainContext, Explainer, Vanished
 from tracer.durations import exact_duration, parse_duration
 from tracer.errors import UsageError
 from tracer.model import Child, Identity
 from tracer.options import Options
 from tracer.procfs.fs import ProcFs
-from tracer.render.explanation import Story, render_story
+from tracer.render.explanation import Explanation, render_explanation
 from tracer.sinks.live import terminal_columns
 from tracer.sources.core.source import CoreSource
 from tracer.sources.select import open_source
@@ -91,7 +91,7 @@ def _not_found(pid: int) -> int:
     return NOT_FOUND_STATUS
 
 
-def _story(pid: int, watch_ns: int, chosen: Options, proc: ProcFs) -> Story:
+def _story(pid: int, watch_ns: int, chosen: Options, proc: ProcFs) -> Explanation:
     makers = dict(build.source_makers(chosen, proc))
     if not watch_ns:
         # The iterator alone: nothing is hooked for one look.
@@ -101,14 +101,14 @@ def _story(pid: int, watch_ns: int, chosen: Options, proc: ProcFs) -> Story:
         if source.name != "core" and chosen.source == "auto":
             print(f"tracer: {reason}", file=sys.stderr)
         who = build.identification(chosen, proc)
-        lens = Lens(proc, source, who.attributor, _saved(chosen, proc))
+        context = ExplainContext(proc, source, who.attributor, _saved(chosen, proc))
         if who.pods is not None and who.attributor.attribute_process(pid).container is not None:
             _learn_names(who.pods)
 
         def watching() -> None:
             print(f"watching for {exact_duration(watch_ns)} …", file=sys.stderr, flush=True)
 
-        return Explainer(lens, watching=watching).explain(pid, watch_ns)
+        return Explainer(context, watching=watching).explain(pid, watch_ns)
     finally:
         source.close()
 
@@ -125,7 +125,7 @@ def _saved(chosen: Options, proc: ProcFs) -> dict[Identity, Child]:
     return {saved.child.identity: saved.child for saved in state.zombies}
 
 
-def _print(story: Story, chosen: Options, *, as_json: bool) -> None:
+def _print(story: Explanation, chosen: Options, *, as_json: bool) -> None:
     to_wall_ns = boot_to_wall_ns()
     if as_json:
         from tracer.render.explanation_json import story_document  # noqa: PLC0415 - only here
@@ -134,4 +134,4 @@ def _print(story: Story, chosen: Options, *, as_json: bool) -> None:
         sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=True) + "\n")
         return
     columns = min(terminal_columns(sys.stdout.fileno()) or _WIDEST, _WIDEST)
-    sys.stdout.write(render_story(story, to_wall_ns=to_wall_ns, columns=columns))
+    sys.stdout.write(render_explanation(story, to_wall_ns=to_wall_ns, columns=columns))

@@ -11,7 +11,7 @@ from tracer.diagnosis import advice
 from tracer.diagnosis.evidence import Investigator
 from tracer.model import Attribution, Child, Evidence, Identity, Process, Record, Source, Zombie
 from tracer.procfs.fs import ProcFs
-from tracer.render.explanation import Kind, Story
+from tracer.render.explanation import Explanation, Kind
 
 _MAX_ANCESTORS = 64
 _FOLDED = 24
@@ -20,7 +20,7 @@ _POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Lens:
+class ExplainContext:
     """What one looks through.
 
     Attributes:
@@ -44,16 +44,18 @@ class Explainer:
     """Tells of one process.
 
     Args:
-        lens: what to look through.
+        context: what to look through.
         watching: called after the first look, when watching begins.
     """
 
-    def __init__(self, lens: Lens, *, watching: Callable[[], None] = lambda: None) -> None:
-        self._lens = lens
+    def __init__(
+        self, context: ExplainContext, *, watching: Callable[[], None] = lambda: None
+    ) -> None:
+        self._context = context
         self._watching = watching
-        self._investigator = Investigator(lens.proc, lens.source)
+        self._investigator = Investigator(context.proc, context.source)
 
-    def explain(self, pid: int, watch_ns: int) -> Story:
+    def explain(self, pid: int, watch_ns: int) -> Explanation:
         """Look at a process, watch for so long, and return its story.
 
         Raises:
@@ -74,11 +76,11 @@ class Explainer:
         if watch_ns:
             self._watching()
         while (left := deadline - boot_ns()) > 0:
-            self._lens.source.poll(boot_ns())
+            self._context.source.poll(boot_ns())
             time.sleep(min(_POLL_SECONDS, left / NS))
 
     def _kind(self, pid: int) -> tuple[Kind, Identity]:
-        stat = self._lens.proc.stat(self._process_of(pid))
+        stat = self._context.proc.stat(self._process_of(pid))
         if stat is None:
             raise Vanished
         identity = Identity(stat.pid, stat.start_ticks)
@@ -88,18 +90,18 @@ class Explainer:
 
     def _process_of(self, pid: int) -> int:
         """Return the process of a thread: /proc/TID is there for each, though not listed."""
-        raw = self._lens.proc.read(f"{pid}/status") or b""
+        raw = self._context.proc.read(f"{pid}/status") or b""
         found = re.search(rb"^Tgid:\s*(\d+)$", raw, re.MULTILINE)
         return int(found[1]) if found else pid
 
     def _zombies(self) -> list[Child]:
         """Return all zombies there are, with what the agent wrote down of them."""
-        snapshot = self._lens.source.snapshot()
+        snapshot = self._context.source.snapshot()
         children = [snapshot.child(index) for index, _ in enumerate(snapshot.keys())]
         return [self._known(child) for child in children]
 
     def _known(self, child: Child) -> Child:
-        saved = self._lens.saved.get(child.identity)
+        saved = self._context.saved.get(child.identity)
         if saved is None:
             return child
         return replace(
@@ -113,7 +115,7 @@ class Explainer:
 
     def _of_zombie(
         self, identity: Identity, before: list[Child], now: int, watched_ns: int
-    ) -> Story:
+    ) -> Explanation:
         after = self._zombies()
         child = _find(after, identity)
         gone = child is None
@@ -124,12 +126,12 @@ class Explainer:
         record, evidence = self._record(child, len(family) - (not gone), now)
         parent_pid = record.zombie.child.parent_pid
         view = self._investigator.parent(parent_pid, now)
-        return Story(
+        return Explanation(
             kind=Kind.REAPED if gone else Kind.ZOMBIE,
             pid=identity.pid,
             now_boot_ns=now,
             watched_ns=watched_ns,
-            source=self._lens.source.name,
+            source=self._context.source.name,
             subject=view.process,
             view=view,
             ancestors=self._ancestors(view.process),
@@ -139,7 +141,7 @@ class Explainer:
             steps=_steps([(record, evidence)]),
         )
 
-    def _of_parent(self, kind: Kind, identity: Identity, now: int, watched_ns: int) -> Story:
+    def _of_parent(self, kind: Kind, identity: Identity, now: int, watched_ns: int) -> Explanation:
         view = self._investigator.parent(identity.pid, now)
         process = view.process
         if process is None or process.identity != identity:
@@ -149,25 +151,27 @@ class Explainer:
         family.sort(key=lambda child: child.dead_since_boot_ns or 0)
         chosen = family if len(family) <= _FOLDED else family[: _FOLDED // 2] + family[-12:]
         told = [self._record(child, len(family) - 1, now) for child in chosen]
-        return Story(
+        return Explanation(
             kind=kind,
             pid=identity.pid,
             now_boot_ns=now,
             watched_ns=watched_ns,
-            source=self._lens.source.name,
+            source=self._context.source.name,
             subject=process,
             view=view,
             ancestors=self._ancestors(process),
             records=tuple(record for record, _ in told),
             family=tuple(family),
-            attribution=self._lens.attributor.attribute_process(identity.pid),
-            forker=self._lens.source.forker(identity),
+            attribution=self._context.attributor.attribute_process(identity.pid),
+            forker=self._context.source.forker(identity),
             living_children=self._living(identity.pid, family),
             steps=_steps(told),
         )
 
     def _record(self, child: Child, siblings: int, now: int) -> tuple[Record, Evidence]:
-        attribution: Attribution = self._lens.attributor.attribute(child, child.parent_pid or None)
+        attribution: Attribution = self._context.attributor.attribute(
+            child, child.parent_pid or None
+        )
         zombie = Zombie(child, now, now, max(0, siblings))
         finding = self._investigator.investigate(zombie, attribution, now, max(0, siblings))
         zombie = replace(zombie, child=finding.evidence.child)
@@ -178,7 +182,7 @@ class Explainer:
 
     def _living(self, pid: int, family: list[Child]) -> int:
         dead = {child.identity.pid for child in family}
-        return sum(child not in dead for child in self._lens.proc.children(pid))
+        return sum(child not in dead for child in self._context.proc.children(pid))
 
     def _ancestors(self, process: Process | None) -> tuple[Process, ...]:
         """Return the line from the init of its pid namespace, or the machine's, down to it."""
@@ -187,7 +191,7 @@ class Explainer:
             line.append(process)
             if process.is_init or not process.parent_pid:
                 break
-            process = self._lens.proc.process(process.parent_pid, arguments=False)
+            process = self._context.proc.process(process.parent_pid, arguments=False)
         return tuple(reversed(line))
 
 

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import IO, NamedTuple
 
 from tracer.errors import PermanentError, UsageError
-from tracer.render.text import harmless
+from tracer.render.text import escape_untrusted
 
 LABEL = "app.kubernetes.io/name=zombie-tracer"
 CONTAINER = "tracer"
@@ -201,7 +201,7 @@ def _print_merged(results: Sequence[Result]) -> int:
 def _print_each(results: Sequence[Result]) -> int:
     for result in results:
         if len(results) > 1:
-            print(f"NODE {harmless(result.agent.node)}")
+            print(f"NODE {escape_untrusted(result.agent.node)}")
         sys.stdout.write(result.output)
         if result.errors:
             _complain(result)
@@ -211,7 +211,7 @@ def _print_each(results: Sequence[Result]) -> int:
 def _complain(result: Result) -> None:
     sys.stdout.flush()
     for line in result.errors.splitlines():
-        print(f"{harmless(result.agent.node)}: {harmless(line)}", file=sys.stderr)
+        print(f"{escape_untrusted(result.agent.node)}: {escape_untrusted(line)}", file=sys.stderr)
 
 
 def _stream(base: Sequence[str], agents: Sequence[Agent], command: Sequence[str]) -> int:
@@ -223,7 +223,7 @@ def _stream(base: Sequence[str], agents: Sequence[Agent], command: Sequence[str]
         for line in stream:
             with lock:
                 try:
-                    sys.stdout.write(f"{harmless(agent.node):<{width}}  {line}")
+                    sys.stdout.write(f"{escape_untrusted(agent.node):<{width}}  {line}")
                     sys.stdout.flush()
                 except BrokenPipeError:
                     # Whoever read us has enough; run() ends when all of them have.

@@ -83,7 +83,7 @@ class Facts:
         return self._parent_changed_in_death
 
     @property
-    def strange_session(self) -> bool:
+    def foreign_session(self) -> bool:
         """Whether a process other than it and its parent made its session: an ancestor between."""
         session = self.evidence.session
         return bool(session) and session not in {self.parent.session, self.child.identity.pid}
@@ -92,7 +92,7 @@ class Facts:
     def entered(self) -> bool | None:
         """Whether its line began outside its pid namespace, as far as that is known."""
         if self.child.origin is not None:
-            return self.child.origin is OriginKind.ENTERED
+            return self.child.origin is OriginKind.SETNS
         return self.evidence.entered
 
     @property
@@ -260,7 +260,7 @@ class Facts:
         )
 
     @property
-    def odd_clone(self) -> bool:
+    def non_sigchld_clone(self) -> bool:
         """Whether it does not send SIGCHLD, so that only wait calls with __WALL or __WCLONE see it.
 
         eligible_child() in kernel/exit.c.

@@ -1,4 +1,4 @@
-"""The observed facts behind a verdict: one function a cause. Pure."""
+"""The observed facts behind a result: one function a cause. Pure."""
 
 from tracer.diagnosis import programs
 from tracer.diagnosis.facts import Facts
@@ -111,7 +111,7 @@ def exec_orphan(facts: Facts) -> Lines:
 def init(facts: Facts) -> Lines:
     """For init_does_not_reap."""
     lines = [*origin(facts)]
-    if facts.adopted is None and facts.strange_session:
+    if facts.adopted is None and facts.foreign_session:
         lines.append(
             f"its session {facts.evidence.session} is neither its own nor its parent's: "
             "a process in between made it, and is no longer its parent"
@@ -130,10 +130,10 @@ def elsewhere(facts: Facts) -> Lines:
                 "not SIGCHLD: only wait calls with __WALL or __WCLONE return it"
             ),
         )
-        if facts.odd_clone
+        if facts.non_sigchld_clone
         else ()
     )
-    passed = facts.waited_any_since and not facts.odd_clone
+    passed = facts.waited_any_since and not facts.non_sigchld_clone
     over = ("a wait for any child came after its death and left it lying",) if passed else ()
     return (*odd, *origin(facts), *wait_history(facts), *over, dead_for(facts), *siblings(facts))
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from tracer.model import BlockedWait, Identity, Process, Source, WaitFor, Waits
 from tracer.procfs import cgroup_freezer, wait_calls
-from tracer.procfs.dstate import Standstill
+from tracer.procfs.dstate import UninterruptibleSleep
 from tracer.procfs.fs import ProcFs
 
 KEPT_NS = 500_000_000
@@ -51,7 +51,7 @@ class Parents:
         self._source = source
         self._cgroup_root = cgroup_root
         self._machine = machine or os.uname().machine
-        self._standstill = Standstill(proc)
+        self._standstill = UninterruptibleSleep(proc)
         self._views: OrderedDict[int, ParentView] = OrderedDict()
 
     def view(self, pid: int, now_boot_ns: int, died_boot_ns: int | None = None) -> ParentView:
@@ -81,7 +81,7 @@ class Parents:
             process=replace(
                 process,
                 frozen=self._frozen(process),
-                blocked_wait=_told(blocked),
+                blocked_wait=_reported(blocked),
                 cgroup_path=self._cgroup(pid),
             ),
             waits=waits,
@@ -153,7 +153,7 @@ def named(proc: ProcFs, pid: int | None) -> Process | None:
     )
 
 
-def _told(blocked: tuple[BlockedWait, ...]) -> int | None:
+def _reported(blocked: tuple[BlockedWait, ...]) -> int | None:
     """Return the pid waited for, -1 for any child, as in records.Process."""
     if any(call.wanted is WaitFor.ANY for call in blocked):
         return -1

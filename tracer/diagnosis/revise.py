@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from tracer.diagnosis import wording
 from tracer.model import Cause, CauseCode, Confidence, Process
-from tracer.render.text import harmless
+from tracer.render.text import escape_untrusted
 
 _REFUTED = frozenset(
     {
@@ -30,7 +30,9 @@ def reaped_by(parent: Process, cause: Cause, lifetime_ns: int) -> Cause:
     if cause.code not in _REFUTED:
         return cause
     late = wording.duration(lifetime_ns)
-    reaped = harmless(f"parent {wording.name(parent)} lives and has reaped it, {late} after death")
+    reaped = escape_untrusted(
+        f"parent {wording.name(parent)} lives and has reaped it, {late} after death"
+    )
     return replace(
         cause,
         confidence=Confidence.POSSIBLE,

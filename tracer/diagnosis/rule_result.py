@@ -7,7 +7,7 @@ from tracer.model import Confidence
 CERTAIN, LIKELY, POSSIBLE = Confidence.CERTAIN, Confidence.LIKELY, Confidence.POSSIBLE
 
 
-class Verdict(NamedTuple):
+class RuleResult(NamedTuple):
     """What one rule finds: how sure, and the facts for it."""
 
     confidence: Confidence

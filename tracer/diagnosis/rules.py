@@ -12,9 +12,9 @@ from typing import NamedTuple
 from tracer.diagnosis import advice, findings
 from tracer.diagnosis.causes import adoption, hindrance, lateness, neglect
 from tracer.diagnosis.facts import Facts
-from tracer.diagnosis.rule_result import POSSIBLE, Verdict
+from tracer.diagnosis.rule_result import POSSIBLE, RuleResult
 from tracer.model import Cause, CauseCode, Evidence
-from tracer.render.text import harmless
+from tracer.render.text import escape_untrusted
 
 
 class Rule(NamedTuple):
@@ -22,7 +22,7 @@ class Rule(NamedTuple):
 
     code: CauseCode
     situation: str
-    judge: Callable[[Facts], Verdict | None]
+    judge: Callable[[Facts], RuleResult | None]
 
 
 RULES: tuple[Rule, ...] = (
@@ -64,26 +64,26 @@ RULES: tuple[Rule, ...] = (
 
 def diagnose(evidence: Evidence) -> Cause:
     """Return the cause of a zombie, as sure as the evidence allows."""
-    code, verdict = _decide(evidence)
+    code, result = _decide(evidence)
     return Cause(
         code,
-        verdict.confidence,
+        result.confidence,
         # Sentences are read in terminals (`jq -r`), and processes name themselves.
-        tuple(map(harmless, verdict.evidence)),
-        harmless(advice.advise(code, evidence)),
+        tuple(map(escape_untrusted, result.evidence)),
+        escape_untrusted(advice.advise(code, evidence)),
     )
 
 
-def _decide(evidence: Evidence) -> tuple[CauseCode, Verdict]:
+def _decide(evidence: Evidence) -> tuple[CauseCode, RuleResult]:
     if evidence.parent is None:
-        return CauseCode.UNKNOWN, Verdict(POSSIBLE, findings.no_parent(evidence))
+        return CauseCode.UNKNOWN, RuleResult(POSSIBLE, findings.no_parent(evidence))
     facts = Facts(evidence, evidence.parent)
-    guess: tuple[CauseCode, Verdict] | None = None
+    guess: tuple[CauseCode, RuleResult] | None = None
     for rule in RULES:
-        verdict = rule.judge(facts)
-        if verdict is None:
+        result = rule.judge(facts)
+        if result is None:
             continue
-        if verdict.confidence is not POSSIBLE:
-            return rule.code, verdict
-        guess = guess or (rule.code, verdict)
-    return guess or (CauseCode.UNKNOWN, Verdict(POSSIBLE, findings.nothing(facts)))
+        if result.confidence is not POSSIBLE:
+            return rule.code, result
+        guess = guess or (rule.code, result)
+    return guess or (CauseCode.UNKNOWN, RuleResult(POSSIBLE, findings.nothing(facts)))

@@ -5,7 +5,7 @@ import textwrap
 from dataclasses import asdict
 
 from tracer.doctor.check import Report, Status
-from tracer.render.text import harmless
+from tracer.render.text import escape_untrusted
 
 _COLUMNS = 100
 _LABELS = {
@@ -29,15 +29,15 @@ def as_text(report: Report) -> str:
         lines += _lines(f"{_LABELS[check.status]:<8} {check.name:<{width}}  ", check.result)
         if check.remedy and check.status is not Status.OK:
             lines += _lines(f"{'':8} {'':{width}}  → ", check.remedy)
-    verdict = "FAILED: see above what to do" if report.failed else "the agent can see here"
-    lines += ["", f"--source auto takes: {report.source.name or 'none'}", verdict]
+    result = "FAILED: see above what to do" if report.failed else "the agent can see here"
+    lines += ["", f"--source auto takes: {report.source.name or 'none'}", result]
     return "\n".join(lines)
 
 
 def _lines(head: str, text: str) -> list[str]:
     """Break a text behind a head; the head's width is kept free below it."""
     return textwrap.wrap(
-        harmless(text),
+        escape_untrusted(text),
         _COLUMNS,
         initial_indent=head,
         subsequent_indent=" " * len(head),

@@ -4,7 +4,7 @@ import json
 from typing import NamedTuple
 
 
-class Trouble(NamedTuple):
+class ApiError(NamedTuple):
     """One failure.
 
     Attributes:
@@ -18,7 +18,7 @@ class Trouble(NamedTuple):
     reload: bool = False
 
 
-def from_status(status: int, body: str | bytes | None, verb: str, origin: str) -> Trouble:
+def from_status(status: int, body: str | bytes | None, verb: str, origin: str) -> ApiError:
     """Explain an HTTP status, or the code of a Status object in a watch.
 
     Args:
@@ -29,23 +29,23 @@ def from_status(status: int, body: str | bytes | None, verb: str, origin: str) -
     """
     said = _message(body)
     if status == 401:
-        return Trouble(
+        return ApiError(
             f"the API server does not accept the credentials from {origin} (401): {said}; "
             "they are read again from disk before each try",
             reload=True,
         )
     if status == 403:
-        return Trouble(
+        return ApiError(
             f"the API server forbids to {verb} pods with the credentials from {origin} (403): "
             f"{said}; grant the verbs get, list and watch on the resource pods "
             "(a ClusterRole bound to the agent's service account)"
         )
     if status in (410, 504) and ("resource version" in said.lower() or status == 410):
-        return Trouble(f"the watch is too old for the API server ({status}): {said}", relist=True)
-    return Trouble(f"the API server answered {status} when asked to {verb} pods: {said}")
+        return ApiError(f"the watch is too old for the API server ({status}): {said}", relist=True)
+    return ApiError(f"the API server answered {status} when asked to {verb} pods: {said}")
 
 
-def from_error(error: BaseException, verb: str, origin: str) -> Trouble:
+def from_error(error: BaseException, verb: str, origin: str) -> ApiError:
     """Explain an exception from the client, the network or the JSON reader."""
     # The client's own error handling fails on an error without a body (a TLS failure:
     # api_client.py decodes None), and hides what happened behind it.
@@ -57,7 +57,7 @@ def from_error(error: BaseException, verb: str, origin: str) -> Trouble:
         return from_status(status, getattr(error, "body", None), verb, origin)
     said = getattr(error, "reason", None) or (error.args[0] if error.args else error)
     text = " ".join(str(said).split())
-    return Trouble(f"cannot {verb} pods through {origin}: {type(error).__name__}: {text[:300]}")
+    return ApiError(f"cannot {verb} pods through {origin}: {type(error).__name__}: {text[:300]}")
 
 
 def _message(body: str | bytes | None) -> str:

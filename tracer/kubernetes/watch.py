@@ -15,7 +15,7 @@ from typing import Any
 
 from tracer.clock import NS, boot_ns
 from tracer.kubernetes.config import Access
-from tracer.kubernetes.errors import Trouble, from_error, from_status
+from tracer.kubernetes.errors import ApiError, from_error, from_status
 from tracer.kubernetes.index import PodIndex
 from tracer.kubernetes.pod import parse_pod
 from tracer.kubernetes.stream import LineReader, ListReader
@@ -48,8 +48,8 @@ class Timing:
     backoff_most: float = 30.0
 
 
-class _Failed(Exception):  # noqa: N818 - carries a Trouble, which is the error's name
-    def __init__(self, trouble: Trouble) -> None:
+class _Failed(Exception):  # noqa: N818 - carries a ApiError, which is the error's name
+    def __init__(self, trouble: ApiError) -> None:
         super().__init__(trouble.message)
         self.trouble = trouble
 
@@ -232,7 +232,7 @@ class PodWatch:
 
     def _take(self, event: Any) -> None:
         if not isinstance(event, dict) or not isinstance(event.get("object"), dict):
-            raise _Failed(Trouble(f"not a watch event: {str(event)[:200]!r}"))
+            raise _Failed(ApiError(f"not a watch event: {str(event)[:200]!r}"))
         kind, seen = event.get("type"), event["object"]
         if kind == "ERROR":
             code = seen.get("code")

@@ -23,7 +23,7 @@ class OriginKind(StrEnum):
 
     INIT = "init"
     """It descends from the pid 1 of its pid namespace."""
-    ENTERED = "entered"
+    SETNS = "entered"
     """It descends from a process that entered the namespace from outside (nsenter, exec)."""
 
 

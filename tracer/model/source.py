@@ -15,22 +15,28 @@ class Losses:
         map_full: forks or exits that found no room in the kernel's table.
         queue_full: deaths that found no room in the kernel's ageing queue.
         ring_full: events that found no room in the ring buffer.
-        missed: times that the kernel skipped a hook, another run of it being under way.
-        stalled: moments at which a source could not tell (unparsable or refused).
+    recursion_misses: times that the kernel skipped a hook, another run of it being under way.
+        parse_errors: moments at which a source could not tell (unparsable or refused).
         forks_lost: forks that found no room: no zombie is missed, its forker stays unknown.
     """
 
     map_full: int = 0
     queue_full: int = 0
     ring_full: int = 0
-    missed: int = 0
-    stalled: int = 0
+    recursion_misses: int = 0
+    parse_errors: int = 0
     forks_lost: int = 0
 
     @property
     def total(self) -> int:
         """All after which the table may be wrong until the next snapshot."""
-        return self.map_full + self.queue_full + self.ring_full + self.missed + self.stalled
+        return (
+            self.map_full
+            + self.queue_full
+            + self.ring_full
+            + self.recursion_misses
+            + self.parse_errors
+        )
 
 
 class Source(Protocol):

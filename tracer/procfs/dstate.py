@@ -27,7 +27,7 @@ class _Still(NamedTuple):
     since_boot_ns: int
 
 
-class Standstill:
+class UninterruptibleSleep:
     """Remembers since when processes have not moved. Not thread-safe."""
 
     def __init__(self, proc: ProcFs) -> None:

@@ -23,7 +23,7 @@ def in_host_pid_namespace(root: Path = Path("/proc")) -> bool:
         return True  # refused: then nothing speaks against it
 
 
-def why_blind(proc: ProcFs, root: Path = Path("/proc")) -> str | None:
+def visibility_problem(proc: ProcFs, root: Path = Path("/proc")) -> str | None:
     """Return why other pods' zombies cannot be seen; None when they can.
 
     A node may be a container itself (kind, k3d): its pid namespace is not the

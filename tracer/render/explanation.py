@@ -1,4 +1,4 @@
-"""What `tracer explain` tells, on one screen. Pure; every name in it is made harmless."""
+"""What `tracer explain` tells, on one screen. Pure; every name in it is made escape_untrusted."""
 
 import textwrap
 from collections import Counter
@@ -11,7 +11,7 @@ from tracer.clock import rfc3339
 from tracer.durations import short_duration
 from tracer.model import Attribution, BlockedWait, Child, Forker, Process, Record, WaitFor, Waits
 from tracer.render.fields import KERNEL_BYTES
-from tracer.render.text import harmless
+from tracer.render.text import escape_untrusted
 from tracer.render.words import exit_code, exit_signal, owner_text, state_name
 
 _BINS = 12
@@ -43,7 +43,7 @@ class View(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Story:
+class Explanation:
     """All that is told of one pid.
 
     Attributes:
@@ -79,7 +79,7 @@ class Story:
     steps: tuple[str, ...] = ()
 
 
-def render_story(story: Story, *, to_wall_ns: int, columns: int = _COLUMNS) -> str:
+def render_explanation(story: Explanation, *, to_wall_ns: int, columns: int = _COLUMNS) -> str:
     """Return the story as lines of at most so many columns."""
     parts = [
         _headline(story),
@@ -110,10 +110,10 @@ def _section(title: str, lines: Sequence[str]) -> list[str]:
 
 
 def _name(pid: int, comm: str | None) -> str:
-    return f"{pid} ({harmless(comm or '?')})"
+    return f"{pid} ({escape_untrusted(comm or '?')})"
 
 
-def _headline(story: Story) -> list[str]:
+def _headline(story: Explanation) -> list[str]:
     if story.kind is Kind.DEAD_LEADER:
         return [
             f"{_subject(story)} is alive, and no zombie: its main thread has ended, others live.",
@@ -135,7 +135,7 @@ def _headline(story: Story) -> list[str]:
     return [f"{name} is a zombie: it {died}, and is unreaped for {at_least}{age}."]
 
 
-def _of_process(story: Story) -> str:
+def _of_process(story: Explanation) -> str:
     dead, living = len(story.family), story.living_children
     children = "" if living is None else f" It has {_many(living, 'living child', 'children')}."
     if dead:
@@ -150,7 +150,7 @@ def _many(number: int, one: str, many: str) -> str:
     return f"{number or 'no'} {stem}{many}"
 
 
-def _subject(story: Story) -> str:
+def _subject(story: Explanation) -> str:
     subject = story.subject
     return _name(story.pid, subject.comm if subject else None)
 
@@ -162,22 +162,22 @@ def _died(child: Child) -> str:
     return "died" if code is None else f"exited with code {code}"
 
 
-def _about(story: Story) -> list[str]:
+def _about(story: Explanation) -> list[str]:
     whose = owner_text(story.attribution)
-    lines = [] if whose == "-" else [f"  of         {harmless(whose)}"]
+    lines = [] if whose == "-" else [f"  of         {escape_untrusted(whose)}"]
     container = story.attribution.container
     if container is not None and container.id is not None:
         lines.append(f"  container  {container.runtime or 'container'} {container.id[:12]}")
     subject = story.subject
     if subject is not None:
         label = "parent" if story.records and story.kind is not Kind.PARENT else "program"
-        runs = f", {harmless(subject.path)}" if subject.path else ""
+        runs = f", {escape_untrusted(subject.path)}" if subject.path else ""
         state = state_name(subject.state)
         lines.append(f"  {label:9}  {_name(subject.identity.pid, subject.comm)}{runs}, {state}")
     return lines
 
 
-def _history(story: Story, to_wall_ns: int) -> list[str]:
+def _history(story: Explanation, to_wall_ns: int) -> list[str]:
     if story.kind in {Kind.PARENT, Kind.DEAD_LEADER}:
         if story.forker is None:
             return []
@@ -201,7 +201,7 @@ def _history(story: Story, to_wall_ns: int) -> list[str]:
     return lines
 
 
-def _tree(story: Story) -> list[str]:
+def _tree(story: Explanation) -> list[str]:
     lines = []
     for depth, process in enumerate(story.ancestors):
         branch = "   " * (depth - 1) + "└─ " if depth else ""
@@ -226,7 +226,7 @@ def _node(process: Process) -> str:
     return f"{_name(process.identity.pid, process.comm)}  {', '.join(notes)}"
 
 
-def _histogram(story: Story) -> list[str]:
+def _histogram(story: Explanation) -> list[str]:
     now = story.now_boot_ns
     ages = [now - c.dead_since_boot_ns for c in story.family if c.dead_since_boot_ns is not None]
     if len(ages) < 2:
@@ -245,7 +245,7 @@ def _histogram(story: Story) -> list[str]:
     return lines
 
 
-def _waiting(story: Story) -> list[str]:
+def _waiting(story: Explanation) -> list[str]:
     waits, now = story.view.waits, story.now_boot_ns
     if story.subject is None or story.kind is Kind.DEAD_LEADER:
         return []
@@ -276,7 +276,7 @@ def _blocked(call: BlockedWait, *, nested: bool) -> str:
     return f"it is blocked in a wait call for {whom} now"
 
 
-def _cause(story: Story) -> list[str]:
+def _cause(story: Explanation) -> list[str]:
     causes = [record.cause for record in story.records if record.cause is not None]
     if not causes:
         return []
@@ -286,9 +286,9 @@ def _cause(story: Story) -> list[str]:
         first = next(c for c in causes if (c.code, c.confidence) == (code, confidence))
         how_many = f", {number} of {len(causes)} looked at" if len(told) > 1 else ""
         lines += ["", f"Cause: {code.value} ({confidence.value}{how_many})"]
-        lines += [f"  - {harmless(line)}" for line in first.evidence]
+        lines += [f"  - {escape_untrusted(line)}" for line in first.evidence]
     return lines
 
 
 def _numbered(steps: Sequence[str], _columns: int) -> list[str]:
-    return [f"{number}. {harmless(step)}" for number, step in enumerate(steps, 1)]
+    return [f"{number}. {escape_untrusted(step)}" for number, step in enumerate(steps, 1)]

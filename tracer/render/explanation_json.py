@@ -2,12 +2,12 @@
 
 from tracer.model import Process
 from tracer.render.document import Document, zombie_document
-from tracer.render.explanation import Kind, Story
+from tracer.render.explanation import Explanation, Kind
 from tracer.render.fields import seconds
 from tracer.render.words import state_name
 
 
-def story_document(story: Story, *, node_name: str, to_wall_ns: int) -> Document:
+def story_document(story: Explanation, *, node_name: str, to_wall_ns: int) -> Document:
     """Return the story as one object.
 
     `kind` is zombie, reaped, process or dead_leader; `zombies` are the documents of

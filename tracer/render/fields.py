@@ -86,7 +86,7 @@ def scene_of_record(
 def scene_of_storm(
     context: StormContext, *, node_name: str, to_wall_ns: int, at_boot_ns: int
 ) -> Scene:
-    """Set the scene for one parent's flood."""
+    """Set the scene for one parent's counter."""
     return Scene(
         node_name=node_name,
         to_wall_ns=to_wall_ns,

@@ -15,7 +15,7 @@ from tracer.durations import short_duration
 from tracer.model import Attribution, Cause, Process, Record, StormPhase
 from tracer.model.event import Event, EventName, StormContext
 from tracer.render.notices import told
-from tracer.render.text import cut, cut_middle, fit, harmless, pad, width
+from tracer.render.text import cut, cut_middle, escape_untrusted, fit, pad, width
 from tracer.render.words import exit_text, owner_text
 
 MAX_COLUMNS = 99
@@ -127,7 +127,7 @@ class LiveView:
             what = _WORDS[event.name]
             head = f"{self._time(event, to_wall_ns)} {self._coloured(what, pad(what, _WHAT))} "
             room = self._columns - _TIME - _WHAT - 2
-            yield head + cut(harmless(told(event)), room)
+            yield head + cut(escape_untrusted(told(event)), room)
 
     def _zombie(self, event: Event, record: Record, to_wall_ns: int) -> str:
         child = record.zombie.child
@@ -171,8 +171,8 @@ class LiveView:
             time,
             self._coloured(what, pad(what, _WHAT)),
             fit(age, _AGE, right=True),
-            fit(harmless(dead.strip()), self._who),
-            fit(harmless(parent), self._who),
+            fit(escape_untrusted(dead.strip()), self._who),
+            fit(escape_untrusted(parent), self._who),
             fit(count, _COUNT, right=True),
             where_text(owner, self._where),
         )
@@ -184,7 +184,7 @@ class LiveView:
             return
         self._cause = (parent_pid, cause.code.value)
         label = f"{cause.code.value} ({cause.confidence.value}):"
-        advice = harmless(" ".join(cause.advice.split()))
+        advice = escape_untrusted(" ".join(cause.advice.split()))
         indent = " " * (_TIME + 1)
         lines = textwrap.wrap(
             f"{label} {advice}",
@@ -231,7 +231,7 @@ def _death(status: int | None) -> str:
 
 def where_text(owner: Attribution, columns: int) -> str:
     """Say whose it is in so many columns: without the container, and then without the middle."""
-    full = harmless(owner_text(owner))
+    full = escape_untrusted(owner_text(owner))
     if width(full) <= columns or owner.workload is None:
         return cut_middle(full, columns)
-    return cut_middle(harmless(f"{owner.workload.namespace}/{owner.workload.pod}"), columns)
+    return cut_middle(escape_untrusted(f"{owner.workload.namespace}/{owner.workload.pod}"), columns)

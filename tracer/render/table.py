@@ -10,7 +10,7 @@ from tracer.clock import NS
 from tracer.durations import short_duration
 from tracer.model import Attribution, Confidence, Record
 from tracer.render.fields import FIELDS, KERNEL_BYTES, Scene, scene_of_record
-from tracer.render.text import cut_middle, harmless, pad, width
+from tracer.render.text import cut_middle, escape_untrusted, pad, width
 from tracer.render.words import exit_text, owner_text
 
 _GAP = 2
@@ -45,7 +45,7 @@ class Column:
 
     Attributes:
         title: its heading.
-        cell: the text of a row, harmless.
+        cell: the text of a row, escape_untrusted.
         wide: only in `-o wide`.
         right: numbers are aligned to the right.
         squeeze: may be cut in the middle when the terminal is narrow.
@@ -137,7 +137,7 @@ def value_text(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, list):
         return "; ".join(map(value_text, value))
-    return harmless(str(value))
+    return escape_untrusted(str(value))
 
 
 def age_text(record: Record) -> str:
@@ -160,13 +160,13 @@ def bytes_text(size: int) -> str:
 
 def _pod_or_unit(group: Group, _: Scene) -> str:
     owner = group.record.attribution
-    return harmless(owner_text(owner) if owner.workload is None else owner.workload.pod)
+    return escape_untrusted(owner_text(owner) if owner.workload is None else owner.workload.pod)
 
 
 _ZOMBIES = Column("ZOMBIES", lambda g, _: str(g.zombies), right=True)
 _OLDEST = Column("OLDEST", lambda g, _: age_text(g.record), right=True)
 _OWNER = Column(
-    "POD OR UNIT", lambda g, _: harmless(owner_text(g.record.attribution)), squeeze=True
+    "POD OR UNIT", lambda g, _: escape_untrusted(owner_text(g.record.attribution)), squeeze=True
 )
 _CAUSE = Column("CAUSE", lambda g, _: ",".join(g.causes or _codes(g.record)) or "-")
 _MEMORY = Column("MEMORY", lambda g, _: bytes_text(g.zombies * KERNEL_BYTES), wide=True, right=True)

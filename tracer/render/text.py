@@ -1,4 +1,4 @@
-"""Text for terminals: names written by tenants made harmless, and columns that align.
+"""Text for terminals: names written by tenants made escape_untrusted, and columns that align.
 
 A process may call itself anything: an escape sequence that clears the screen, a
 bidirectional override that reverses the line, a newline with a forged line after it.
@@ -18,7 +18,7 @@ _MAX_MARKS = 2
 """Combining marks on one letter: more than two is no language, but can cover the lines around."""
 
 
-def harmless(text: str) -> str:
+def escape_untrusted(text: str) -> str:
     r"""Make visible what would move the cursor, reorder or hide text, or cannot be encoded.
 
     Control, escape, bidirectional, zero-width, private-use and unassigned characters,

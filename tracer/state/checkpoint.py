@@ -10,7 +10,7 @@ from tracer.model.event import Event, EventName
 from tracer.procfs.fs import ProcFs
 from tracer.state.saved import SavedState, SavedStorm, SavedZombie, pack_by_parent, unpack_members
 from tracer.state.store import StateStore
-from tracer.table.storm import Flood
+from tracer.table.storm import StormCounter
 from tracer.table.table import Table
 
 SAVE_NS = 10 * NS
@@ -18,14 +18,14 @@ SAVE_SHARE = 50
 """Between saves passes at least so many times the processor time of the last one."""
 
 
-class Recaller(Protocol):
+class Restorer(Protocol):
     """Whoever must know the zombies that an earlier agent told of."""
 
-    def recall(self, zombie: Zombie, now_boot_ns: int) -> None:
+    def restore(self, zombie: Zombie, now_boot_ns: int) -> None:
         """Learn of one."""
 
 
-class Memory:
+class Checkpoint:
     """The state folder, as the engine uses it.
 
     Args:
@@ -44,7 +44,7 @@ class Memory:
         self._next_save_boot_ns = 0
         # Whose zombie_detected is out. The table knows them sooner, while the line still
         # waits for its pod's name or for a slow reader: a kill -9 then must not lose it.
-        self._told: set[Identity] = set()
+        self._reported: set[Identity] = set()
         self.dirty = False
 
     def open(self) -> None:
@@ -56,7 +56,7 @@ class Memory:
         if self._writes:
             self._store.lock()
 
-    def recall(self, table: Table, teller: Recaller, now_boot_ns: int) -> None:
+    def restore(self, table: Table, reporter: Restorer, now_boot_ns: int) -> None:
         """Fill an empty table with what the last agent of this boot knew."""
         state = self._store.load()
         for saved in state.zombies:
@@ -64,12 +64,12 @@ class Memory:
             zombie = Zombie(saved.child, saved.first_seen_boot_ns, detected)
             table.restore(zombie, saved.step_ns if self._writes else None)
             if detected is not None:
-                self._told.add(saved.child.identity)
-                teller.recall(zombie, now_boot_ns)
+                self._reported.add(saved.child.identity)
+                reporter.restore(zombie, now_boot_ns)
         if self._writes:
             for storm in state.storms:
-                flood = _flood(storm, now_boot_ns, active=self._lives(storm.parent))
-                table.restore_storm(flood, unpack_members(storm.members))
+                counter = _flood(storm, now_boot_ns, active=self._lives(storm.parent))
+                table.restore_storm(counter, unpack_members(storm.members))
 
     def _lives(self, parent: Identity) -> bool:
         stat = self._proc.stat(parent.pid)
@@ -84,12 +84,12 @@ class Memory:
         with self._lock:
             match event.name:
                 case EventName.ZOMBIE_DETECTED:
-                    self._told.add(identity)
+                    self._reported.add(identity)
                     self._store.note_detected(record.zombie)
                 case EventName.ZOMBIE_AGED:
                     self._store.note_step(identity, record.age_ns)
                 case EventName.ZOMBIE_REAPED:
-                    self._told.discard(identity)
+                    self._reported.discard(identity)
                     self._store.note_gone(identity)
             self.dirty = True
 
@@ -107,7 +107,7 @@ class Memory:
         with self._lock:
             # What is noted after this goes into the new journal.
             zombies = tuple(self._saved(*listed) for listed in table.listed())
-            self._told.intersection_update(zombie.child.identity for zombie in zombies)
+            self._reported.intersection_update(zombie.child.identity for zombie in zombies)
             self._store.save(SavedState(zombies, storms, saved_boot_ns=now_boot_ns))
             self.dirty = False
         took = time.thread_time_ns() - began_cpu_ns
@@ -115,7 +115,7 @@ class Memory:
 
     def _saved(self, zombie: Zombie, step_ns: int | None) -> SavedZombie:
         child = zombie.child
-        if child.identity not in self._told:
+        if child.identity not in self._reported:
             return SavedZombie(child, zombie.first_seen_boot_ns)
         return SavedZombie(child, zombie.first_seen_boot_ns, zombie.detected_boot_ns, step_ns)
 
@@ -149,15 +149,15 @@ class Memory:
             self._store.close()
 
 
-def _flood(saved: SavedStorm, now_boot_ns: int, *, active: bool) -> Flood:
-    return Flood(
+def _flood(saved: SavedStorm, now_boot_ns: int, *, active: bool) -> StormCounter:
+    return StormCounter(
         parent_pid=saved.parent.pid,
         began_boot_ns=saved.began_boot_ns,
         active=active,
         detected=saved.detected,
         reaped=saved.reaped,
         oldest_boot_ns=saved.oldest_exit_boot_ns,
-        told_boot_ns=now_boot_ns,
-        told_detected=saved.detected,
-        told_reaped=saved.reaped,
+        reported_boot_ns=now_boot_ns,
+        reported_detected=saved.detected,
+        reported_reaped=saved.reaped,
     )

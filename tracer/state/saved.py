@@ -2,7 +2,7 @@
 
 A note says nothing that is wrong when it is read twice: replaying an old journal
 over a newer snapshot changes nothing, so a crash between writing the one and
-emptying the other is harmless.
+emptying the other is escape_untrusted.
 """
 
 import struct
@@ -38,7 +38,7 @@ class SavedZombie:
 
 @dataclass(frozen=True, slots=True)
 class SavedStorm:
-    """One parent's flood.
+    """One parent's counter.
 
     Attributes:
         parent: whose; with its start time, since a pid may be reused meanwhile.

@@ -11,7 +11,7 @@ _ENTRY_BYTES = 8
 _FIRST_SIZE = 1 << 16
 
 
-class PidStore:
+class PidSet:
     """Identities, each in a numbered group; one place for each pid of the machine.
 
     Anonymous memory that was never touched takes no room, so the size of the table

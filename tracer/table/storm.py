@@ -51,7 +51,7 @@ class Bucket:
 
 
 @dataclass(slots=True)
-class Flood:
+class StormCounter:
     """The zombies of one parent that are counted and not listed.
 
     It outlives its storm: what came in it stays counted until it is reaped.
@@ -65,9 +65,9 @@ class Flood:
     reaped: int = 0
     oldest_boot_ns: int | None = None
     samples: list[Zombie] = field(default_factory=list)
-    told_boot_ns: int = 0
-    told_detected: int = 0
-    told_reaped: int = 0
+    reported_boot_ns: int = 0
+    reported_detected: int = 0
+    reported_reaped: int = 0
 
     def absorb(self, dead_since_boot_ns: int) -> None:
         """Count one more zombie; 0 for a death of which nothing is known."""
@@ -88,7 +88,7 @@ class Flood:
 
     def report(self, phase: StormPhase, now_boot_ns: int) -> Storm:
         """Return the numbers since the last report, which this one becomes."""
-        elapsed = max(now_boot_ns - self.told_boot_ns, 1) / NS
+        elapsed = max(now_boot_ns - self.reported_boot_ns, 1) / NS
         # A storm's first report comes at once: there is no interval to divide by yet.
         since = max(elapsed, 1.0)
         storm = Storm(
@@ -97,7 +97,7 @@ class Flood:
             zombies=self.zombies,
             detected=self.detected,
             reaped=self.reaped,
-            rate_per_second=round((self.detected - self.told_detected) / since, 3),
+            rate_per_second=round((self.detected - self.reported_detected) / since, 3),
             oldest_age_ns=(
                 None
                 if self.oldest_boot_ns is None or not self.zombies
@@ -105,24 +105,24 @@ class Flood:
             ),
             samples=tuple(self.samples),
             began_boot_ns=self.began_boot_ns,
-            new_detected=self.detected - self.told_detected,
-            new_reaped=self.reaped - self.told_reaped,
+            new_detected=self.detected - self.reported_detected,
+            new_reaped=self.reaped - self.reported_reaped,
         )
-        self.told_boot_ns, self.told_detected = now_boot_ns, self.detected
-        self.told_reaped = self.reaped
+        self.reported_boot_ns, self.reported_detected = now_boot_ns, self.detected
+        self.reported_reaped = self.reaped
         return storm
 
     @property
     def over(self) -> bool:
         """Whether it holds nothing any more and everything of it was told."""
-        return not self.active and not self.zombies and self.reaped == self.told_reaped
+        return not self.active and not self.zombies and self.reaped == self.reported_reaped
 
     def due_since_boot_ns(self, *, crowded: bool) -> int | None:
         """Return from when on the interval runs; None while only an event can change due()."""
         if self.active:
-            return None if crowded and not self._changed else self.told_boot_ns
-        drained = not self.zombies and self.reaped != self.told_reaped
-        return self.told_boot_ns if drained else None
+            return None if crowded and not self._changed else self.reported_boot_ns
+        drained = not self.zombies and self.reaped != self.reported_reaped
+        return self.reported_boot_ns if drained else None
 
     def due(self, now_boot_ns: int, rules: StormRules, *, crowded: bool) -> StormPhase | None:
         """Return what must be told now, if anything.
@@ -137,12 +137,12 @@ class Flood:
         if since is None or now_boot_ns < since + rules.interval_ns:
             return None
         if self.active and not crowded:
-            elapsed = (now_boot_ns - self.told_boot_ns) / NS
-            calm = self.detected - self.told_detected < rules.calm_per_second * elapsed
+            elapsed = (now_boot_ns - self.reported_boot_ns) / NS
+            calm = self.detected - self.reported_detected < rules.calm_per_second * elapsed
             if calm:
                 return StormPhase.ENDED if self.zombies else StormPhase.DRAINED
         return StormPhase.ONGOING if self.active else StormPhase.DRAINED
 
     @property
     def _changed(self) -> bool:
-        return self.detected != self.told_detected or self.reaped != self.told_reaped
+        return self.detected != self.reported_detected or self.reaped != self.reported_reaped

@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from tracer.model import Identity, Storm, StormPhase, Zombie
-from tracer.table.pidset import PidStore
-from tracer.table.storm import Bucket, Flood, StormRules
+from tracer.table.pidset import PidSet
+from tracer.table.storm import Bucket, StormCounter, StormRules
 
 _SPARE_BUCKETS = 1024
 
 
-class Floods:
+class StormTracker:
     """Decides who is told one by one, and counts who is not.
 
     Args:
@@ -21,14 +21,14 @@ class Floods:
     def __init__(self, rules: StormRules, listed: Callable[[int], int]) -> None:
         self.rules = rules
         self._listed = listed
-        self._members = PidStore()
+        self._members = PidSet()
         self.number = self._members.group
         """Returns the number of the flood that a zombie (pid, start_ticks) is counted in, or
         None. Asked for each zombie of each snapshot: no call of its own stands between."""
-        self._floods: list[Flood] = []
+        self._storms: list[StormCounter] = []
         self._numbers: dict[int, int] = {}
         self._buckets: dict[int, Bucket] = {}
-        self._begun: list[Flood] = []
+        self._begun: list[StormCounter] = []
 
     def __len__(self) -> int:
         return len(self._members)
@@ -39,7 +39,7 @@ class Floods:
     def storming(self, parent_pid: int) -> bool:
         """Return whether that parent's zombies are only counted now."""
         number = self._numbers.get(parent_pid)
-        return number is not None and self._floods[number].active
+        return number is not None and self._storms[number].active
 
     def admits(self, parent_pid: int, now_boot_ns: int) -> bool:
         """Take one of the lines that a parent may fill; False when none is left."""
@@ -69,31 +69,31 @@ class Floods:
             zombie: for a sample, where it is unpacked already.
         """
         number = self._numbers.get(parent_pid)
-        if number is None or self._floods[number].over:
-            number = self._place(Flood(parent_pid, now_boot_ns, active=False))
-        flood = self._floods[number]
-        flood.absorb(dead_since_boot_ns)
+        if number is None or self._storms[number].over:
+            number = self._place(StormCounter(parent_pid, now_boot_ns, active=False))
+        counter = self._storms[number]
+        counter.absorb(dead_since_boot_ns)
         self._members.add(*identity, number)
-        if zombie is not None and len(flood.samples) < self.rules.samples:
-            flood.samples.append(zombie)
-        if not flood.active:
+        if zombie is not None and len(counter.samples) < self.rules.samples:
+            counter.samples.append(zombie)
+        if not counter.active:
             # One that only paused goes on counting from its first begin.
-            flood.active = True
-            self._begun.append(flood)
+            counter.active = True
+            self._begun.append(counter)
 
     def begun(self, now_boot_ns: int) -> list[Storm]:
         """Return the storms that began since the last call, with all that came at once."""
         begun, self._begun = self._begun, []
-        return [flood.report(StormPhase.BEGAN, now_boot_ns) for flood in begun]
+        return [counter.report(StormPhase.BEGAN, now_boot_ns) for counter in begun]
 
     def discard(self, identity: Identity) -> bool:
         """Take a reaped zombie out; return whether it was counted here."""
         number = self._members.discard(*identity)
         if number is None:
             return False
-        flood = self._floods[number]
-        flood.lose()
-        flood.samples = [each for each in flood.samples if each.child.identity != identity]
+        counter = self._storms[number]
+        counter.lose()
+        counter.samples = [each for each in counter.samples if each.child.identity != identity]
         return True
 
     def missing_from(self, pids: Iterable[int]) -> list[Identity]:
@@ -104,37 +104,37 @@ class Floods:
         """Return the numbers of the floods that could show more samples."""
         return {
             number
-            for number, flood in enumerate(self._floods)
-            if len(flood.samples) < min(self.rules.samples, flood.zombies)
+            for number, counter in enumerate(self._storms)
+            if len(counter.samples) < min(self.rules.samples, counter.zombies)
         }
 
     def add_sample(self, number: int, zombie: Zombie) -> bool:
         """Add a counted zombie to its flood's samples; return whether more are wanted."""
-        samples = self._floods[number].samples
+        samples = self._storms[number].samples
         if all(zombie.child.identity != each.child.identity for each in samples):
             samples.append(zombie)
         return len(samples) < self.rules.samples
 
     def correct_oldest(self, oldest_boot_ns: dict[int, int]) -> None:
-        """Take what a snapshot says of the oldest zombie of each flood, by number."""
+        """Take what a snapshot says of the oldest zombie of each counter, by number."""
         for number, since in oldest_boot_ns.items():
-            self._floods[number].oldest_boot_ns = since
+            self._storms[number].oldest_boot_ns = since
 
     def tick(self, now_boot_ns: int) -> list[Storm]:
         """Return the storms that must be told of now."""
         storms = []
-        for flood in self._floods:
-            phase = flood.due(now_boot_ns, self.rules, crowded=self._crowded(flood.parent_pid))
+        for counter in self._storms:
+            phase = counter.due(now_boot_ns, self.rules, crowded=self._crowded(counter.parent_pid))
             if phase is not None:
-                flood.active = phase is StormPhase.ONGOING
-                storms.append(flood.report(phase, now_boot_ns))
+                counter.active = phase is StormPhase.ONGOING
+                storms.append(counter.report(phase, now_boot_ns))
         return storms
 
     def dues(self) -> list[int]:
         """Return when tick() may have something to tell."""
         told = (
-            flood.due_since_boot_ns(crowded=self._crowded(flood.parent_pid))
-            for flood in self._floods
+            counter.due_since_boot_ns(crowded=self._crowded(counter.parent_pid))
+            for counter in self._storms
         )
         return [since + self.rules.interval_ns for since in told if since is not None]
 
@@ -147,47 +147,47 @@ class Floods:
             if bucket.tokens >= self.rules.burst:
                 del self._buckets[parent_pid]
 
-    def restore(self, flood: Flood, members: Iterable[tuple[int, int]]) -> int:
+    def restore(self, counter: StormCounter, members: Iterable[tuple[int, int]]) -> int:
         """Put back a flood with its (pid, start_ticks) members; return their number."""
-        number = self._place(flood)
+        number = self._place(counter)
         for pid, start_ticks in members:
             if self._members.group(pid, start_ticks) is None:
                 self._members.add(pid, start_ticks, number)
-                flood.zombies += 1
-        return flood.zombies
+                counter.zombies += 1
+        return counter.zombies
 
     def zombies_of(self, parent_pid: int) -> int:
         """Return how many zombies of that parent are counted here."""
         number = self._numbers.get(parent_pid)
-        return 0 if number is None else self._floods[number].zombies
+        return 0 if number is None else self._storms[number].zombies
 
     def storms(self, now_boot_ns: int) -> list[Storm]:
         """Return the numbers of every flood that has zombies, without making it a report."""
         return [
-            replace(flood).report(
-                StormPhase.ONGOING if flood.active else StormPhase.ENDED, now_boot_ns
+            replace(counter).report(
+                StormPhase.ONGOING if counter.active else StormPhase.ENDED, now_boot_ns
             )
-            for flood in self._floods
-            if flood.zombies
+            for counter in self._storms
+            if counter.zombies
         ]
 
     def members(self) -> Iterator[tuple[int, Identity]]:
         """Yield the counted zombies, each after the pid of its parent."""
         for identity, number in self._members:
-            yield self._floods[number].parent_pid, identity
+            yield self._storms[number].parent_pid, identity
 
     def _crowded(self, parent_pid: int) -> bool:
         return self._listed(parent_pid) >= self.rules.listed
 
-    def _place(self, flood: Flood) -> int:
-        for number, old in enumerate(self._floods):
+    def _place(self, counter: StormCounter) -> int:
+        for number, old in enumerate(self._storms):
             if old.over:  # its place can be taken
                 if self._numbers.get(old.parent_pid) == number:
                     del self._numbers[old.parent_pid]
-                self._floods[number] = flood
+                self._storms[number] = counter
                 break
         else:
-            number = len(self._floods)
-            self._floods.append(flood)
-        self._numbers[flood.parent_pid] = number
+            number = len(self._storms)
+            self._storms.append(counter)
+        self._numbers[counter.parent_pid] = number
         return number

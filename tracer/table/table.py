@@ -27,8 +27,8 @@ from tracer.model import (
     Transition,
     Zombie,
 )
-from tracer.table.storm import Flood, StormRules
-from tracer.table.storm_tracker import Floods
+from tracer.table.storm import StormCounter, StormRules
+from tracer.table.storm_tracker import StormTracker
 
 AGE_STEPS_NS = (60 * NS, 600 * NS, 3600 * NS, 86_400 * NS)
 """Ages at which a detected zombie is told of again: a minute, ten, an hour, a day."""
@@ -68,13 +68,13 @@ class Table:
         self._dues: list[tuple[int, Identity]] = []
         self._by_parent: Counter[int] = Counter()
         self._ready: list[_Tracked] = []
-        self._untold: list[Transition] = []
-        self._floods = Floods(rules or StormRules(), self._by_parent.__getitem__)
+        self._unreported: list[Transition] = []
+        self._storms = StormTracker(rules or StormRules(), self._by_parent.__getitem__)
         self._detected = self._reaped = 0
 
     def apply(self, observations: Iterable[Observation], now_boot_ns: int) -> list[Transition]:
         """Take what a source reported."""
-        out = self._take_untold()
+        out = self._take_unreported()
         for observation in observations:
             if isinstance(observation, Gone):
                 self._detect_ready(now_boot_ns, out)
@@ -84,7 +84,7 @@ class Table:
                 if len(self._ready) >= _READY:
                     self._detect_ready(now_boot_ns, out)
         self._detect_ready(now_boot_ns, out)
-        self._tell_storms(self._floods.begun(now_boot_ns), out)
+        self._report_storms(self._storms.begun(now_boot_ns), out)
         return out
 
     def reconcile(self, snapshot: Snapshot, now_boot_ns: int) -> list[Transition]:
@@ -94,22 +94,22 @@ class Table:
         error goes on to the caller, and nothing is taken for gone; what it brought
         until then is told by the next call of apply(), reconcile() or tick().
         """
-        out = self._take_untold()
+        out = self._take_unreported()
         try:
             self._compare(snapshot, now_boot_ns, out)
         except BaseException:
-            self._untold = out
+            self._unreported = out
             self._ready.clear()  # they are due: tick() detects them
             raise
-        self._tell_storms(self._floods.begun(now_boot_ns), out)
+        self._report_storms(self._storms.begun(now_boot_ns), out)
         return out
 
     def _compare(self, snapshot: Snapshot, now_boot_ns: int, out: list[Transition]) -> None:
         seen: set[Identity] = set()
         counted = array("I")
         oldest: dict[int, int] = {}
-        wanting = self._floods.wanting_samples()
-        number_of = self._floods.number
+        wanting = self._storms.wanting_samples()
+        number_of = self._storms.number
         for index, (pid, start_ticks, parent_pid, dead_since) in enumerate(snapshot.keys()):
             number = number_of(pid, start_ticks)
             if number is not None:
@@ -120,7 +120,7 @@ class Table:
                     # Those it had are reaped, or it was restored from a file.
                     siblings = max(0, self.siblings(parent_pid) - 1)
                     sample = Zombie(snapshot.child(index), now_boot_ns, now_boot_ns, siblings)
-                    if not self._floods.add_sample(number, sample):
+                    if not self._storms.add_sample(number, sample):
                         wanting.discard(number)
                 continue
             identity = Identity(pid, start_ticks)
@@ -138,11 +138,11 @@ class Table:
             if len(self._ready) >= _READY:
                 counted.extend(self._detect_ready(now_boot_ns, out))
         counted.extend(self._detect_ready(now_boot_ns, out))
-        self._floods.correct_oldest(oldest)
+        self._storms.correct_oldest(oldest)
         self._remove_missing(snapshot.taken_boot_ns, seen, counted, out)
 
-    def _take_untold(self) -> list[Transition]:
-        untold, self._untold = self._untold, []
+    def _take_unreported(self) -> list[Transition]:
+        untold, self._unreported = self._unreported, []
         return untold
 
     def _remove_missing(
@@ -150,13 +150,13 @@ class Table:
     ) -> None:
         for identity in [identity for identity in self._tracked if identity not in seen]:
             self._remove(identity, taken_boot_ns, out)
-        if len(counted) != len(self._floods):
-            for identity in self._floods.missing_from(counted):
+        if len(counted) != len(self._storms):
+            for identity in self._storms.missing_from(counted):
                 self._remove(identity, taken_boot_ns, out)
 
     def tick(self, now_boot_ns: int) -> list[Transition]:
         """Tell what time alone brings: detections, ages, the course of storms."""
-        out = self._take_untold()
+        out = self._take_unreported()
         while self._dues and self._dues[0][0] <= now_boot_ns:
             due, identity = heapq.heappop(self._dues)
             tracked = self._tracked.get(identity)
@@ -169,14 +169,14 @@ class Table:
                 tracked.step_ns = max(step for step in AGE_STEPS_NS if step <= age_ns)
                 out.append(Aged(tracked.zombie, tracked.step_ns))
                 self._schedule(tracked)
-        self._tell_storms(self._floods.begun(now_boot_ns), out)
-        self._tell_storms(self._floods.tick(now_boot_ns), out)
+        self._report_storms(self._storms.begun(now_boot_ns), out)
+        self._report_storms(self._storms.tick(now_boot_ns), out)
         self._tidy(now_boot_ns)
         return out
 
     def next_due_boot_ns(self) -> int | None:
         """Return when tick() next has something to tell, if time alone can bring it."""
-        dues = self._floods.dues()
+        dues = self._storms.dues()
         if self._dues:
             dues.append(self._dues[0][0])
         return min(dues, default=None)
@@ -184,12 +184,12 @@ class Table:
     def restore(self, zombie: Zombie, step_ns: int | None) -> None:
         """Put back a zombie that an earlier agent knew: what was told is not told again."""
         identity = zombie.child.identity
-        if identity not in self._tracked and identity not in self._floods:
+        if identity not in self._tracked and identity not in self._storms:
             self._track(zombie, step_ns)
 
-    def restore_storm(self, flood: Flood, members: Iterable[tuple[int, int]]) -> None:
+    def restore_storm(self, counter: StormCounter, members: Iterable[tuple[int, int]]) -> None:
         """Put back a storm that an earlier agent told of, with its unreaped members."""
-        self._detected += self._floods.restore(flood, members)
+        self._detected += self._storms.restore(counter, members)
 
     def get(self, identity: Identity) -> Zombie | None:
         """Return a zombie that is told of one by one, or not old enough yet."""
@@ -202,15 +202,15 @@ class Table:
 
     def storms(self, now_boot_ns: int) -> list[Storm]:
         """Return the numbers of those that are only counted, parent by parent."""
-        return self._floods.storms(now_boot_ns)
+        return self._storms.storms(now_boot_ns)
 
     def storm_members(self) -> Iterator[tuple[int, Identity]]:
         """Yield those that are only counted, each after the pid of the parent it came from."""
-        return self._floods.members()
+        return self._storms.members()
 
     def siblings(self, parent_pid: int) -> int:
         """Return how many zombies of that parent there are, counted ones included."""
-        return self._by_parent[parent_pid] + self._floods.zombies_of(parent_pid)
+        return self._by_parent[parent_pid] + self._storms.zombies_of(parent_pid)
 
     def totals(self) -> Totals:
         """Return the counts."""
@@ -221,7 +221,7 @@ class Table:
         tracked = self._tracked.get(identity)
         if tracked is not None:
             self._move(tracked, parent_pid)
-        elif identity not in self._floods:
+        elif identity not in self._storms:
             dead_since = child.dead_since_boot_ns or 0
             zombie = Zombie(child, now_boot_ns)
             if self._only_counted(parent_pid, dead_since, now_boot_ns):
@@ -266,7 +266,7 @@ class Table:
     def _detect(self, tracked: _Tracked, now_boot_ns: int, out: list[Transition]) -> None:
         zombie = tracked.zombie
         child = zombie.child
-        if self._floods.admits(child.parent_pid, now_boot_ns):
+        if self._storms.admits(child.parent_pid, now_boot_ns):
             siblings = self.siblings(child.parent_pid) - 1
             tracked.zombie = replace(zombie, detected_boot_ns=now_boot_ns, siblings=siblings)
             self._detected += 1
@@ -279,7 +279,7 @@ class Table:
 
     def _only_counted(self, parent_pid: int, dead_since_boot_ns: int, now_boot_ns: int) -> bool:
         since = dead_since_boot_ns or now_boot_ns
-        return since + self._min_age_ns <= now_boot_ns and self._floods.storming(parent_pid)
+        return since + self._min_age_ns <= now_boot_ns and self._storms.storming(parent_pid)
 
     def _count(
         self,
@@ -293,9 +293,9 @@ class Table:
             siblings = max(0, self.siblings(parent_pid))
             zombie = replace(zombie, detected_boot_ns=now_boot_ns, siblings=siblings)
         self._detected += 1
-        self._floods.count(identity, parent_pid, dead_since_boot_ns, now_boot_ns, zombie)
+        self._storms.count(identity, parent_pid, dead_since_boot_ns, now_boot_ns, zombie)
 
-    def _tell_storms(self, storms: Iterable[Storm], out: list[Transition]) -> None:
+    def _report_storms(self, storms: Iterable[Storm], out: list[Transition]) -> None:
         """Tell storms with all zombies of the parent, those told one by one included."""
         out.extend(
             StormChanged(replace(storm, zombies=self.siblings(storm.parent_pid)))
@@ -310,7 +310,7 @@ class Table:
             tracked.zombie = replace(tracked.zombie, child=replace(child, parent_pid=parent_pid))
 
     def _remove(self, identity: Identity, gone_boot_ns: int, out: list[Transition]) -> None:
-        if self._floods.discard(identity):
+        if self._storms.discard(identity):
             self._reaped += 1
             return
         tracked = self._forget(identity)
@@ -339,4 +339,4 @@ class Table:
                 if tracked.due_boot_ns != _NEVER
             ]
             heapq.heapify(self._dues)
-        self._floods.tidy(now_boot_ns, len(self._by_parent))
+        self._storms.tidy(now_boot_ns, len(self._by_parent))

@@ -152,7 +152,7 @@ static int leave(void *unused)
 	return 0;
 }
 
-static void odd_clone(void)
+static void non_sigchld_clone(void)
 {
 	static char stack[65536];
 
@@ -317,7 +317,7 @@ static const struct {
 #define ANIMAL(name) { #name, name }
 	ANIMAL(never), ANIMAL(threads), ANIMAL(blocked), ANIMAL(blocked_pidfd), ANIMAL(polls),
 	ANIMAL(quick_others), ANIMAL(slow), ANIMAL(slow_group), ANIMAL(handler_once),
-	ANIMAL(odd_clone), ANIMAL(stopped), ANIMAL(stopped_reaper), ANIMAL(ignores_late),
+	ANIMAL(non_sigchld_clone), ANIMAL(stopped), ANIMAL(stopped_reaper), ANIMAL(ignores_late),
 	ANIMAL(in_vfork), ANIMAL(traced), ANIMAL(held_parent), ANIMAL(subreaper),
 	ANIMAL(dead_leader), ANIMAL(daemonize), ANIMAL(orphan), ANIMAL(supervises),
 	ANIMAL(late_init), ANIMAL(healthy),

@@ -2,11 +2,11 @@
 
 from tracer.diagnosis import findings, programs
 from tracer.diagnosis.facts import FIRST_ROUND_NS, INHERITED_NS, LONG_ENOUGH_NS, PATIENT_NS, Facts
-from tracer.diagnosis.rule_result import CERTAIN, LIKELY, POSSIBLE, Verdict
+from tracer.diagnosis.rule_result import CERTAIN, LIKELY, POSSIBLE, RuleResult
 from tracer.model import Confidence
 
 
-def exec_orphan(facts: Facts) -> Verdict | None:
+def exec_orphan(facts: Facts) -> RuleResult | None:
     """For exec_orphan: its line began outside its pid namespace, and is broken."""
     if not facts.entered or facts.adopted is False:
         return None
@@ -14,10 +14,10 @@ def exec_orphan(facts: Facts) -> Verdict | None:
         return None
     witnessed = facts.child.origin is not None and facts.adopted
     sure = CERTAIN if witnessed and _will_not_adopt(facts) is CERTAIN else LIKELY
-    return Verdict(sure, findings.exec_orphan(facts))
+    return RuleResult(sure, findings.exec_orphan(facts))
 
 
-def init_does_not_reap(facts: Facts) -> Verdict | None:
+def init_does_not_reap(facts: Facts) -> RuleResult | None:
     """For init_does_not_reap: adopted, and not by an init."""
     if facts.adopted is False:
         return None
@@ -30,7 +30,7 @@ def init_does_not_reap(facts: Facts) -> Verdict | None:
     else:
         # A child subreaper is the init of its descendants.
         sure = POSSIBLE if facts.waits is None or facts.waits.any else LIKELY
-    return None if sure is None else Verdict(sure, findings.init(facts))
+    return None if sure is None else RuleResult(sure, findings.init(facts))
 
 
 def _will_not_adopt(facts: Facts) -> Confidence | None:
@@ -55,7 +55,7 @@ def _perhaps_adopted(facts: Facts) -> Confidence | None:
         return None
     if facts.waited_any_since or facts.blocked_for_any:
         return POSSIBLE
-    if facts.strange_session:
+    if facts.foreign_session:
         # Without BPF the machine's own init gets the benefit of the doubt: it reaps as a rule.
         patient = facts.watched_ns >= FIRST_ROUND_NS or facts.parent_never_waits_by_nature
         unseen = facts.waits is None and facts.parent.identity.pid != 1

@@ -2,10 +2,10 @@
 
 from tracer.diagnosis import findings, programs
 from tracer.diagnosis.facts import Facts
-from tracer.diagnosis.rule_result import CERTAIN, LIKELY, POSSIBLE, Verdict
+from tracer.diagnosis.rule_result import CERTAIN, LIKELY, POSSIBLE, RuleResult
 
 
-def traced(facts: Facts) -> Verdict | None:
+def traced(facts: Facts) -> RuleResult | None:
     """For traced: somebody ptraces the zombie."""
     tracer_pid = facts.child.tracer_pid
     if tracer_pid is None:
@@ -13,10 +13,10 @@ def traced(facts: Facts) -> Verdict | None:
     # strace's own child: the tracer is the parent too, and whether it would wait
     # without tracing nobody knows.
     sure = CERTAIN if tracer_pid != facts.parent.identity.pid else LIKELY
-    return Verdict(sure, findings.tracer(facts))
+    return RuleResult(sure, findings.tracer(facts))
 
 
-def runtime_parent(facts: Facts) -> Verdict | None:
+def runtime_parent(facts: Facts) -> RuleResult | None:
     """For runtime_parent: a shim or monitor has it."""
     named = programs.is_runtime(facts.parent)
     if named is False:
@@ -26,16 +26,16 @@ def runtime_parent(facts: Facts) -> Verdict | None:
     if named is None and not on_host:
         return None
     sure = CERTAIN if named and on_host else LIKELY
-    return Verdict(sure, findings.runtime(facts))
+    return RuleResult(sure, findings.runtime(facts))
 
 
-def parent_stopped(facts: Facts) -> Verdict | None:
+def parent_stopped(facts: Facts) -> RuleResult | None:
     """For parent_stopped: stopped, frozen or stuck in the kernel."""
     parent = facts.parent
     if parent.state in "Tt" or parent.frozen:
         had_waited = facts.waits is not None and facts.waits.any > 0 and not facts.waited_since
         sure = CERTAIN if had_waited and facts.adopted is not None else LIKELY
-        return Verdict(sure, findings.stopped(facts))
+        return RuleResult(sure, findings.stopped(facts))
     if parent.state != "D" or facts.evidence.parent_unmoved_ns is None:
         return None
     if facts.reaped_just_now:
@@ -44,11 +44,11 @@ def parent_stopped(facts: Facts) -> Verdict | None:
     # of many threads, which one would wait nobody knows.
     stuck = parent.threads_uninterruptible >= parent.threads and not facts.waited_of_late
     seen = facts.evidence.parent_unmoved_ns > 0
-    return Verdict(LIKELY if stuck and seen else POSSIBLE, findings.stopped(facts))
+    return RuleResult(LIKELY if stuck and seen else POSSIBLE, findings.stopped(facts))
 
 
-def sigchld_ignored(facts: Facts) -> Verdict | None:
+def sigchld_ignored(facts: Facts) -> RuleResult | None:
     """For sigchld_ignored: the kernel should have reaped it."""
-    if not facts.parent.sigchld_ignored or facts.odd_clone:
+    if not facts.parent.sigchld_ignored or facts.non_sigchld_clone:
         return None
-    return Verdict(LIKELY, findings.ignored(facts))
+    return RuleResult(LIKELY, findings.ignored(facts))

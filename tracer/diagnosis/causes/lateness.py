@@ -3,7 +3,7 @@
 from tracer.clock import NS
 from tracer.diagnosis import findings
 from tracer.diagnosis.facts import Facts
-from tracer.diagnosis.rule_result import CERTAIN, LIKELY, POSSIBLE, Verdict
+from tracer.diagnosis.rule_result import CERTAIN, LIKELY, POSSIBLE, RuleResult
 from tracer.model import Confidence
 
 _REPEATED_LATE = 3
@@ -12,13 +12,13 @@ _PATIENCE = 3
 """A slow reaper is believed to come back within so many times its average delay."""
 
 
-def slow_reaper(facts: Facts) -> Verdict | None:
+def slow_reaper(facts: Facts) -> RuleResult | None:
     """For slow_reaper: it reaps, late."""
     waits = facts.waits
-    if waits is None or facts.odd_clone:
+    if waits is None or facts.non_sigchld_clone:
         return None
     if facts.reaped_just_now:
-        return Verdict(LIKELY, findings.slow(facts))
+        return RuleResult(LIKELY, findings.slow(facts))
     if not waits.reaped:
         return None
     if facts.parent_never_waits_by_nature or facts.blocked_for_any:
@@ -26,7 +26,7 @@ def slow_reaper(facts: Facts) -> Verdict | None:
     if facts.parent_executed_since and facts.waited_before_its_birth_only:
         return None
     sure = _slow_by_any(facts) if waits.any else _slow_by_name(facts)
-    return None if sure is None else Verdict(sure, findings.slow(facts))
+    return None if sure is None else RuleResult(sure, findings.slow(facts))
 
 
 def _slow_by_any(facts: Facts) -> Confidence | None:

@@ -3,24 +3,24 @@
 from tracer.clock import NS
 from tracer.diagnosis import findings
 from tracer.diagnosis.facts import FIRST_ROUND_NS, LONG_ENOUGH_NS, PATIENT_NS, Facts
-from tracer.diagnosis.rule_result import CERTAIN, LIKELY, POSSIBLE, Verdict
+from tracer.diagnosis.rule_result import CERTAIN, LIKELY, POSSIBLE, RuleResult
 from tracer.model import Confidence
 
 _FEW = 2
 """Runtimes try out their wait calls when they start (Go does, for pidfds)."""
 
 
-def waits_elsewhere(facts: Facts) -> Verdict | None:
+def waits_elsewhere(facts: Facts) -> RuleResult | None:
     """For parent_waits_elsewhere: it waits, but not for this one."""
     if facts.adopted or facts.parent_never_waits_by_nature:
         return None
     sure = _elsewhere(facts)
-    return None if sure is None else Verdict(_doubted(sure, facts), findings.elsewhere(facts))
+    return None if sure is None else RuleResult(_doubted(sure, facts), findings.elsewhere(facts))
 
 
 def _elsewhere(facts: Facts) -> Confidence | None:
     if facts.blocked_for_any:
-        return LIKELY if facts.odd_clone or facts.waits is None else POSSIBLE
+        return LIKELY if facts.non_sigchld_clone or facts.waits is None else POSSIBLE
     told = None if facts.waits is None or facts.waited_never else _told_elsewhere(facts)
     if facts.blocked_for_another:
         return CERTAIN if CERTAIN in {told, _blocked_elsewhere(facts)} else LIKELY
@@ -62,12 +62,12 @@ def _elsewhere_after_any(facts: Facts) -> Confidence | None:
     return LIKELY
 
 
-def never_waits(facts: Facts) -> Verdict | None:
+def never_waits(facts: Facts) -> RuleResult | None:
     """For parent_never_waits: it does not wait."""
     if facts.adopted or facts.blocked_for_another:
         return None
     sure = _never(facts)
-    return None if sure is None else Verdict(_doubted(sure, facts), findings.never(facts))
+    return None if sure is None else RuleResult(_doubted(sure, facts), findings.never(facts))
 
 
 def _never(facts: Facts) -> Confidence | None:

@@ -246,8 +246,8 @@ class BccSource:
         return Losses(
             map_full=program.counters.sum(load.DEATHS_FULL) + self._unreportable,
             ring_full=program.counters.sum(load.GONE_FULL),
-            missed=program.missed("exit"),
-            stalled=self._procfs.unparsable,
+            recursion_misses=program.missed("exit"),
+            parse_errors=self._procfs.unparsable,
             forks_lost=program.counters.sum(load.BIRTHS_FULL) + program.missed("fork"),
         )
 

@@ -127,7 +127,7 @@ RAW_TRACEPOINT_PROBE(sched_process_exit)
 	return 0;
 }
 
-static inline void tell_gone(u32 pid, struct reported *known)
+static inline void report_gone(u32 pid, struct reported *known)
 {
 	struct gone event = {};
 
@@ -169,7 +169,7 @@ TRACEPOINT_PROBE(sched, sched_process_free)
 	else if (death)
 		exit_boot_ns = *death;
 	if (known)
-		tell_gone(pid, known);
+		report_gone(pid, known);
 	if (birth && birth->stale_frees) {
 		birth->stale_frees -= 1; /* not ours, but that of an earlier task of this pid */
 		return 0;

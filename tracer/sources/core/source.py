@@ -49,7 +49,7 @@ BTF = Path("/sys/kernel/btf/vmlinux")
 _HOOKS = ("on_fork", "on_exec", "on_exit", "on_free", "on_wait")
 _READ_BYTES = 1 << 16
 _CGROUPS_CACHED = 1024
-_ORIGINS = {wire.ORIGIN_INIT: OriginKind.INIT, wire.ORIGIN_ENTERED: OriginKind.ENTERED}
+_ORIGINS = {wire.ORIGIN_INIT: OriginKind.INIT, wire.ORIGIN_SETNS: OriginKind.SETNS}
 
 
 def object_bytes(path: Path | None = None) -> bytes:
@@ -130,7 +130,7 @@ class CoreSource:
         watching = bool(self._hooks)
         bpf.set_constants(wire.SETTINGS.pack(self._min_age_ns, settle_ns, TICK_NS, watching))
         if not self._hooks:
-            for name in (*_HOOKS, "age_out"):
+            for name in (*_HOOKS, "expire"):
                 bpf.leave_out(name)
         bpf.load()
         self._processes = bpf.map("processes", wire.PROCESS.size)
@@ -138,10 +138,10 @@ class CoreSource:
         processors = libbpf.calls.libbpf_num_possible_cpus()
         self._counters = bpf.map("counters", wire.COUNTERS.size * processors)
         self._ring = RingBuffer(libbpf, bpf.map("events", 0).fd)
-        runner(libbpf, bpf.program_fd("settle_in"))()
+        runner(libbpf, bpf.program_fd("init_pidns"))()
         self._keys = None if in_host_pid_namespace() else bpf.map("keys", 4)
         if self._hooks:
-            self._age_out = runner(libbpf, bpf.program_fd("age_out"))
+            self._age_out = runner(libbpf, bpf.program_fd("expire"))
             self._watched_fds = [bpf.program_fd(hook) for hook in ("on_exit", "on_free")]
         self._iterator = bpf.attach_iterator("zombies")
         self._links.append(self._iterator)
@@ -238,7 +238,7 @@ class CoreSource:
             map_full=counters.map_full,
             queue_full=counters.queue_full,
             ring_full=counters.ring_full,
-            missed=self._missed,
+            recursion_misses=self._missed,
             forks_lost=counters.forks_lost,
         )
 

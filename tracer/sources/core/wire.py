@@ -8,7 +8,7 @@ CGROUP_LEVELS = 16
 CGROUP_NAME_LEN = 128
 
 ORIGIN_INIT = 1
-ORIGIN_ENTERED = 2
+ORIGIN_SETNS = 2
 
 
 class ZombieWire(NamedTuple):

@@ -147,7 +147,7 @@ class ProcSource:
 
     def losses(self) -> Losses:
         """Return the number of stat lines that could not be parsed."""
-        return Losses(stalled=self._procfs.unparsable)
+        return Losses(parse_errors=self._procfs.unparsable)
 
     def exits(self) -> int | None:
         """Return None: most deaths are never seen."""
