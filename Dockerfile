@@ -7,7 +7,7 @@
 # deploy/build-image builds both with buildah. Give BASE a digest
 # (--build-arg BASE=docker.io/library/debian:bookworm-slim@sha256:…) for a build
 # that repeats bit by bit; Debian's packages are pinned to the versions of the
-# stable release, Python's to their hashes in deploy/requirements.txt.
+# stable release, Python's to their hashes in requirements.txt.
 ARG BASE=docker.io/library/debian:bookworm-slim
 
 # -- the BPF object and the environment -----------------------------------------
@@ -19,11 +19,11 @@ RUN apt-get update \
       python3=3.11.* python3-venv=3.11.* python3-wheel=0.38.*
 WORKDIR /src
 # Layers in the order in which they change: the requirements seldom, the code often.
-COPY deploy/requirements.txt deploy/
+COPY requirements.txt ./
 # The two secrets are for sites with a certificate authority of their own; nobody needs them.
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=secret,id=ca \
     python3 -m venv --system-site-packages /opt/tracer \
- && /opt/tracer/bin/pip install --no-cache-dir --require-hashes -r deploy/requirements.txt
+ && /opt/tracer/bin/pip install --no-cache-dir --require-hashes -r requirements.txt
 COPY bpf bpf
 # The multiarch folder holds asm/types.h, which linux/types.h includes.
 RUN clang-14 -target bpf -O2 -g -Wall -Werror -mcpu=v2 -I bpf \

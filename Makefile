@@ -22,7 +22,13 @@ CONFORM := env TRACER_CONFORMANCE_MIN_AGE=2 python3 -m tests.conformance
 # Commands that pip runs must not write outside the checkout's environment.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup run demo test lint format bench image test-image test-kernels bpf clean
+# One lock, two files: what the agent needs, and the same with what develops and tests it.
+LOCK := build/lock/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 \
+	--generate-hashes --custom-compile-command 'make lock'
+# make lock UPGRADE=--upgrade takes the newest releases that pyproject.toml allows.
+UPGRADE ?=
+
+.PHONY: help setup run demo test lint format lock bench image test-image test-kernels bpf clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 18
@@ -46,6 +52,12 @@ lint: $(VENV)/.ready ## check style and types
 format: $(VENV)/.ready ## rewrite the code in the house's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+lock: ## write requirements.txt and requirements-dev.txt from pyproject.toml
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/pip install --quiet uv==0.13.9
+	$(LOCK) $(UPGRADE) --output-file requirements.txt pyproject.toml
+	$(LOCK) $(UPGRADE) --output-file requirements-dev.txt --constraint requirements.txt --extra dev pyproject.toml
 
 bench: setup ## measure what it costs here, beside what a user would run instead
 	$(BIN)/python bench/run.py
@@ -77,9 +89,10 @@ $(VENV)/.apt-test: Makefile | $(VENV)/.apt
 	@deploy/install-packages $(TEST_PACKAGES)
 	@touch $@
 
-$(VENV)/.ready: pyproject.toml $(VENV)/.apt
+$(VENV)/.ready: pyproject.toml requirements-dev.txt $(VENV)/.apt
 	$(PYTHON) -m venv --system-site-packages $(VENV)
-	$(BIN)/pip install --quiet --editable '.[dev]'
+	$(BIN)/pip install --quiet --require-hashes --requirement requirements-dev.txt
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.ready-test: $(VENV)/.ready $(VENV)/.apt-test
