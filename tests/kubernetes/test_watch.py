@@ -2,7 +2,6 @@
 
 import itertools
 import logging
-import os
 import subprocess
 import sys
 import threading
@@ -397,24 +396,6 @@ def test_a_wrong_kubeconfig_option_is_a_usage_error_with_a_remedy(tmp_path, cont
     with pytest.raises(UsageError, match=r"--kubeconfig .*; give --kubeconfig the path") as caught:
         connect(str(file))
     assert "\n" not in str(caught.value)
-
-
-def test_client_is_loaded_lean_and_its_other_names_on_demand():
-    code = """
-import sys
-from tracer.kubernetes import client
-lean = client.load()
-assert lean.ApiClient and lean.Configuration and lean.ApiException
-assert sum(name.startswith("kubernetes.client.models.") for name in sys.modules) == 0
-assert client.load() is lean
-from kubernetes.client import CoreV1Api
-import kubernetes
-assert kubernetes.client.V1Pod(metadata={}).metadata == {}
-assert CoreV1Api(lean.ApiClient(lean.Configuration()))
-assert kubernetes.config.load_kube_config
-assert kubernetes.__version__
-"""
-    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ})
 
 
 def test_importing_the_watch_does_not_import_the_client():

@@ -52,18 +52,16 @@ def kubernetes(
 
 def _ask(access: Any, node_name: str, verb: str, query: list[tuple[str, str]]) -> str | None:
     """Make one request; return what went wrong."""
+    from tracer.kubernetes import client  # noqa: PLC0415 - as above
     from tracer.kubernetes.errors import from_error  # noqa: PLC0415
 
     try:
         api = access.load()
-        response = api.call_api(
+        response = client.get(
+            api,
             "/api/v1/pods",
-            "GET",
-            query_params=[("fieldSelector", f"spec.nodeName={node_name}"), *query],
-            header_params={"Accept": "application/json"},
-            auth_settings=["BearerToken"],
-            _preload_content=False,
-            _request_timeout=_TIMEOUT_SECONDS,
+            [("fieldSelector", f"spec.nodeName={node_name}"), *query],
+            timeout_seconds=_TIMEOUT_SECONDS,
         )
         with closing(response):
             return None

@@ -14,6 +14,7 @@ from threading import Event, Thread
 from typing import Any
 
 from tracer.clock import NS, boot_ns
+from tracer.kubernetes import client
 from tracer.kubernetes.config import Access
 from tracer.kubernetes.errors import ApiError, from_error, from_status
 from tracer.kubernetes.index import PodIndex
@@ -23,6 +24,8 @@ from tracer.kubernetes.stream import LineReader, ListReader
 _log = logging.getLogger(__name__)
 
 _PATH = "/api/v1/pods"
+
+
 _PAGE = 250
 _PIECE = 1 << 16
 
@@ -256,15 +259,11 @@ class PodWatch:
 
     def _request(self, query: list[tuple[str, str]]) -> Iterator[bytes]:
         """Ask for this node's pods and yield the answer as it comes."""
-        response = self._api.call_api(
+        response = client.get(
+            self._api,
             _PATH,
-            "GET",
-            query_params=[("fieldSelector", f"spec.nodeName={self._node_name}"), *query],
-            header_params={"Accept": "application/json"},
-            auth_settings=["BearerToken"],
-            _return_http_data_only=True,
-            _preload_content=False,
-            _request_timeout=(self._timing.connect, self._timing.read),
+            [("fieldSelector", f"spec.nodeName={self._node_name}"), *query],
+            timeout_seconds=(self._timing.connect, self._timing.read),
         )
         self._response = response
         with closing(response):
