@@ -28,7 +28,7 @@ LOCK := build/lock/bin/uv pip compile --quiet --no-config --universal --python-v
 # make lock UPGRADE=--upgrade takes the newest releases that pyproject.toml allows.
 UPGRADE ?=
 
-.PHONY: help setup run demo test lint format lock bench image test-image test-kernels bpf clean
+.PHONY: help setup run demo test lint layers format lock bench image test-image test-kernels bpf clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 18
@@ -44,10 +44,14 @@ demo: setup ## the live view while an emulator makes, keeps and releases zombies
 test: $(VENV)/.ready-test $(OBJECT) ## run the tests
 	$(BIN)/pytest
 
-lint: $(VENV)/.ready ## check style and types
+lint: $(VENV)/.ready ## check style, types and who imports whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo --cache-dir build/import-linter
+
+layers: $(VENV)/.ready ## count the packages' layers and dependencies
+	$(BIN)/python tests/layers.py
 
 format: $(VENV)/.ready ## rewrite the code in the house's format
 	$(BIN)/ruff format .
