@@ -37,7 +37,7 @@ def test_a_verb_that_is_forbidden_is_named(api, tmp_path, verb, troubles):
     getattr(api, troubles).append(403)
     check = ask(str(api.kubeconfig(tmp_path / "kubeconfig")))
     assert (check.status, check.matters) == (Status.FAILED, True)
-    assert f"forbids to {verb} pods" in check.result
+    assert f"may not {verb} pods (403)" in check.result
     assert verb in check.remedy
 
 

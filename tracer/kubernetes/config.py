@@ -1,4 +1,4 @@
-"""Finds the way to the API server: in-cluster, a kubeconfig, or the kubelet's own.
+"""Find credentials for the API server: in-cluster, a kubeconfig, or the kubelet's own.
 
 Choosing only looks at files and the environment. Loading the client and credentials
 takes time (an exec plugin may take seconds), and is left to the thread of the watch.
@@ -21,7 +21,7 @@ KUBELET_CONFIGS = (Path("/var/lib/kubelet/kubeconfig"), Path("/etc/kubernetes/ku
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """A way to the API server.
+    """Credentials for the API server.
 
     Attributes:
         origin: where it came from, for messages: `in-cluster`, or a kubeconfig's path.
@@ -49,12 +49,12 @@ def connect(
     """Choose how to reach the API server, without trying it.
 
     Args:
-        kubeconfig: of --kubeconfig: wins over everything; None when not given.
+        kubeconfig: from --kubeconfig, takes precedence over everything; None when not given.
         environment: for $KUBERNETES_SERVICE_HOST and $KUBECONFIG.
-        root: of the files that are looked for.
+        root: of the files to look for.
 
     Raises:
-        UsageError: --kubeconfig names a file that cannot be read or is no kubeconfig.
+        UsageError: --kubeconfig names a file that cannot be read or is not a kubeconfig.
     """
     if kubeconfig is not None:
         _check(kubeconfig)
@@ -72,8 +72,8 @@ def connect(
         file = _below(root, path)
         if _is_readable(file):
             return Choice(_from_file(str(file)), f"the kubelet's own {path}")
-    missing = f"; $KUBECONFIG names no readable file ({named})" if named else ""
-    return Choice(None, f"not in a cluster and no readable kubeconfig{missing}")
+    missing = f"; none of the files in $KUBECONFIG can be read ({named})" if named else ""
+    return Choice(None, f"not in a cluster, and no kubeconfig can be read{missing}")
 
 
 def _in_cluster(account: Path, environment: Mapping[str, str]) -> Access:
@@ -114,14 +114,14 @@ def _configuration(kubernetes: Any) -> Any:
 
 
 def _check(path: str) -> None:
-    remedy = "give --kubeconfig the path of a kubeconfig file, or --no-kubernetes"
+    remedy = "set --kubeconfig to a kubeconfig file, or use --no-kubernetes"
     try:
         text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
-        message = f"--kubeconfig {path}: {error.strerror or error}; {remedy}"
+        message = f"cannot read --kubeconfig {path}: {error.strerror or error}; {remedy}"
         raise UsageError(message) from error
     except UnicodeDecodeError as error:
-        raise UsageError(f"--kubeconfig {path}: this is no text file; {remedy}") from error
+        raise UsageError(f"--kubeconfig {path} is not a text file; {remedy}") from error
     import yaml  # noqa: PLC0415 - only needed when the option is given
 
     try:
@@ -130,7 +130,7 @@ def _check(path: str) -> None:
         line = " ".join(str(error).split())
         raise UsageError(f"--kubeconfig {path} is not YAML: {line}; {remedy}") from error
     if not isinstance(content, dict) or not content.get("clusters"):
-        raise UsageError(f"--kubeconfig {path} names no clusters; {remedy}")
+        raise UsageError(f"--kubeconfig {path} lists no clusters; {remedy}")
 
 
 def _below(root: Path, path: Path) -> Path:

@@ -1,4 +1,4 @@
-"""What went wrong between the agent and the API server, in one line with its remedy. Pure."""
+"""Failures of requests to the API server, each explained in one line with its remedy. Pure."""
 
 import json
 from typing import NamedTuple
@@ -9,8 +9,8 @@ class ApiError(NamedTuple):
 
     Attributes:
         message: one line, for the log.
-        relist: what was read so far is out of date, everything must be listed anew (410).
-        reload: the credentials must be read anew (401).
+        relist: the version to watch from is gone: list all pods again (410).
+        reload: read the credentials from disk again (401).
     """
 
     message: str
@@ -31,24 +31,27 @@ def from_status(status: int, body: str | bytes | None, verb: str, origin: str) -
     if status == 401:
         return ApiError(
             f"the API server does not accept the credentials from {origin} (401): {said}; "
-            "they are read again from disk before each try",
+            "they are read from disk again before each attempt",
             reload=True,
         )
     if status == 403:
         return ApiError(
-            f"the API server forbids to {verb} pods with the credentials from {origin} (403): "
-            f"{said}; grant the verbs get, list and watch on the resource pods "
-            "(a ClusterRole bound to the agent's service account)"
+            f"the credentials from {origin} may not {verb} pods (403): {said}; grant the verbs "
+            "get, list and watch on the resource pods (deploy/base/rbac.yaml has the ClusterRole)"
         )
     if status in (410, 504) and ("resource version" in said.lower() or status == 410):
-        return ApiError(f"the watch is too old for the API server ({status}): {said}", relist=True)
-    return ApiError(f"the API server answered {status} when asked to {verb} pods: {said}")
+        return ApiError(
+            f"the API server no longer has the version to watch from ({status}): {said}; "
+            "all pods are listed again",
+            relist=True,
+        )
+    return ApiError(f"cannot {verb} pods: the API server answered {status}: {said}")
 
 
 def from_error(error: BaseException, verb: str, origin: str) -> ApiError:
     """Explain an exception from the client, the network or the JSON reader."""
-    # The client's own error handling fails on an error without a body (a TLS failure:
-    # api_client.py decodes None), and hides what happened behind it.
+    # The client fails while it handles an error without a body (api_client.py decodes
+    # None after a TLS failure): the real error is the context of that one.
     hidden = error.__context__
     if isinstance(error, AttributeError) and hidden is not None and hasattr(hidden, "status"):
         error = hidden

@@ -28,10 +28,10 @@ class _Entry:
 
 
 class PodIndex:
-    """Pods that can be asked for.
+    """Pods by the keys that a cgroup path gives.
 
     Attributes:
-        expecting: a pod that is not known may still be shown: the watch is starting or up.
+        expecting: an unknown pod may still arrive: the watch is starting or up.
         synced: all pods of the node were read at least once.
     """
 

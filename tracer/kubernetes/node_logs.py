@@ -1,4 +1,4 @@
-"""Names of pods and containers from the node's own log folders, without the API.
+"""Pod and container names from the node's log folders, without the API.
 
 The kubelet keeps, for each container it starts,
 /var/log/pods/<namespace>_<pod>_<uid>/<container>/<restart>.log and a link to it,
@@ -25,7 +25,7 @@ _FOLDER = re.compile(r"(?P<namespace>[^_]+)_(?P<pod>[^_]+)_(?P<uid>[^_]+)")
 
 
 class LogNames(NamedTuple):
-    """What one link name or one folder name says; fields that it does not say are None."""
+    """The names in one link or folder name; None for those that it does not have."""
 
     namespace: str
     pod: str
@@ -122,5 +122,5 @@ def _stamp(folder: Path) -> int | None:
 def _names(folder: Path) -> list[str]:
     try:
         return [entry.name for entry in folder.iterdir()]
-    except OSError:  # not mounted into the agent's container, or not ours to read
+    except OSError:  # not mounted into the agent's container, or not readable
         return []

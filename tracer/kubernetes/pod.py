@@ -1,4 +1,4 @@
-"""A pod as far as zombies care, taken from the API's JSON. Pure.
+"""The parts of a pod that attribution and diagnosis use, from the API's JSON. Pure.
 
 Built from the raw JSON and not from the client's models: of a pod's ten kilobytes a
 few hundred bytes are kept, and 1,100 model classes need not be loaded for it.
@@ -71,7 +71,7 @@ def parse_pod(raw: object) -> Pod:
     """Read a v1 Pod (kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1).
 
     Raises:
-        ValueError: what makes a pod a pod is missing; quotes the object's beginning.
+        ValueError: it has no uid or no name; the text quotes its beginning.
     """
     pod = _map(raw)
     metadata, spec, status = _map(pod.get("metadata")), _map(pod.get("spec")), pod.get("status")
@@ -100,7 +100,7 @@ def parse_pod(raw: object) -> Pod:
 
 
 def owner_of(controller: Owner | None, labels: Mapping[str, str]) -> Owner | None:
-    """Name the workload a person knows, without asking the API about what lies between.
+    """Return the workload that a person knows, without another request to the API.
 
     A Deployment names its ReplicaSet `<name>-<pod-template-hash>` and puts the hash on
     the pods; an Argo Rollout does the same under a label of its own. A CronJob names
@@ -126,7 +126,7 @@ def owner_of(controller: Owner | None, labels: Mapping[str, str]) -> Owner | Non
 
 
 def _is_schedule(digits: str) -> bool:
-    """Tell whether digits can be a time after 2015; an 8-digit date (20261122) cannot."""
+    """Return whether digits can be a time after 2015; an 8-digit date (20261122) cannot."""
     minutes = int(digits) if len(digits) == 8 else int(digits) // 60
     return minutes > 23_600_000
 

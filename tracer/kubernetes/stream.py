@@ -1,4 +1,4 @@
-"""Reads what the API sends as it arrives, one object at a time. Pure.
+"""Read the API's answers as they arrive, one object at a time. Pure.
 
 A list answered from the API server's cache ignores `limit` and comes as one document
 with all pods of the node, ten megabytes for a thousand. Unpacked as a whole it costs
@@ -38,7 +38,7 @@ class ListReader:
         """Take a piece and yield the items that it completes.
 
         Raises:
-            ValueError: this is no JSON object, or a part of it is longer than LONGEST.
+            ValueError: not a JSON object, or a part is longer than LONGEST.
         """
         self._text = self._text[self._place :] + self._decoder.decode(data)
         self._place = 0
@@ -113,7 +113,7 @@ class LineReader:
         """Take a piece and yield the objects of the lines that it completes.
 
         Raises:
-            ValueError: a line is no JSON, or is longer than LONGEST.
+            ValueError: a line is not JSON, or is longer than LONGEST.
         """
         *lines, rest = data.split(b"\n")
         for line in lines:

@@ -1,8 +1,8 @@
-"""Keeps the pod index up to date: a thread that lists this node's pods, then watches them.
+"""Keep the pod index up to date: a thread that lists this node's pods, then watches them.
 
 The protocol is the API's own (kubernetes.io/docs/reference/using-api/api-concepts,
-"Efficient detection of changes"). Nothing here is waited for by anybody: when the API
-server is slow, gone or speaks nonsense, the index is just not updated.
+"Efficient detection of changes"). Nothing waits for this thread: when the API server is
+slow, unreachable or sends nonsense, the index is not updated, and that is all.
 """
 
 import logging
@@ -32,12 +32,12 @@ _PIECE = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How long the watch waits for what, in seconds.
+    """Timeouts and delays of the watch, in seconds.
 
     Attributes:
         connect: for a connection.
         read: for the next byte. An API server sends a bookmark about once a minute: a
-            connection that is silent for longer is taken for dead and made anew.
+            connection that is silent for longer is considered dead and replaced.
         listing: for a whole list.
         watching: after which the API server is asked to end a watch.
         backoff_first, backoff_most: between tries, doubled each time, before jitter.
@@ -51,10 +51,10 @@ class Timing:
     backoff_most: float = 30.0
 
 
-class _Failed(Exception):  # noqa: N818 - carries a ApiError, which is the error's name
-    def __init__(self, trouble: ApiError) -> None:
-        super().__init__(trouble.message)
-        self.trouble = trouble
+class _WatchError(Exception):
+    def __init__(self, explained: ApiError) -> None:
+        super().__init__(explained.message)
+        self.explained = explained
 
 
 class PodWatch:
@@ -66,10 +66,10 @@ class PodWatch:
         index: kept up to date; its `expecting` and `synced` are set.
 
     Attributes:
-        up: the API server answered the last request, and no failure has followed.
+        up: the API server answered the last request, and nothing has failed since.
         synced: all pods were listed at least once.
         last_error: the last failure, kept after recovery; None when there was none.
-        reconnects: how often a failure was followed by a new try.
+        reconnects: failures that were followed by another attempt.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class PodWatch:
         self._thread.start()
 
     def stop(self, timeout_seconds: float = 1.0) -> None:
-        """End the thread; one that hangs in a connection is left behind (it is a daemon)."""
+        """End the thread. One that hangs in a connection is left running (it is a daemon)."""
         self._stopping.set()
         deadline = self._now_boot_ns() + int(timeout_seconds * NS)
         while self._thread.is_alive() and self._now_boot_ns() < deadline:
@@ -140,28 +140,28 @@ class PodWatch:
     def _recover(self, error: Exception, verb: str) -> None:
         if self._stopping.is_set():
             return
-        trouble = (
-            error.trouble
-            if isinstance(error, _Failed)
+        failure = (
+            error.explained
+            if isinstance(error, _WatchError)
             else from_error(error, verb, self._access.origin)
         )
         if verb == "watch" and self._flowing and type(error).__name__ == "ReadTimeoutError":
-            return  # an idle watch; the next try tells whether all is well
+            return  # an idle watch; the next request shows whether the server still answers
         self._failures += 1
-        if trouble.message != self.last_error or self.up:
-            _log.warning("%s", trouble.message)
+        if failure.message != self.last_error or self.up:
+            _log.warning("%s; retrying, pod names may be out of date until then", failure.message)
         self.up = False
         self._index.expecting = False
-        self.last_error = trouble.message
+        self.last_error = failure.message
         self.reconnects += 1
         self._index.expire(self._now_boot_ns())
-        if trouble.relist:
+        if failure.relist:
             # From "any version" a second time could give the same old one (client-go's
             # reflector falls back to the newest in the same way).
             self._must_list, self._version = True, ""
-        if trouble.reload:
+        if failure.reload:
             self._api = None
-        if (trouble.reload or trouble.relist) and self._failures == 1:
+        if (failure.reload or failure.relist) and self._failures == 1:
             return  # a rotated token or a compacted version is normal: no need to wait
         most = self._timing.backoff_first * 2.0 ** min(self._failures - 1, 16)
         delay = min(most, self._timing.backoff_most) * (0.5 + self._jitter() / 2)
@@ -169,7 +169,7 @@ class PodWatch:
 
     def _answered(self) -> None:
         if not self.up:
-            _log.info("the watch of pods on %s is up (%s)", self._node_name, self._access.origin)
+            _log.info("watching the pods of node %s (%s)", self._node_name, self._access.origin)
         self.up = self._flowing = True
         self._index.expecting = True
 
@@ -188,9 +188,9 @@ class PodWatch:
                 for item in reader.feed(piece):
                     seen.add(self._apply(item))
                 if self._now_boot_ns() > deadline:
-                    raise TimeoutError(f"the list took over {self._timing.listing:.0f} s")
+                    raise TimeoutError(f"listing the pods took over {self._timing.listing:.0f} s")
             if not reader.done:
-                raise ValueError("the list ended before its end")
+                raise ValueError("the list of pods was cut short")
             if reader.rest.get("kind") not in ("PodList", "List"):
                 raise ValueError(f"not a list of pods: {str(reader.rest)[:200]}")
             metadata = reader.rest.get("metadata") or {}
@@ -207,8 +207,8 @@ class PodWatch:
         self._failures = 0
         if not seen:
             _log.warning(
-                "the API server knows no pods on node %s: if there are some, give the "
-                "node's name in the cluster with --node-name",
+                "the API server lists no pods on node %s; if pods do run here, set "
+                "--node-name to this node's name in the cluster",
                 self._node_name,
             )
 
@@ -235,13 +235,13 @@ class PodWatch:
 
     def _take(self, event: Any) -> None:
         if not isinstance(event, dict) or not isinstance(event.get("object"), dict):
-            raise _Failed(ApiError(f"not a watch event: {str(event)[:200]!r}"))
+            raise _WatchError(ApiError(f"not a watch event: {str(event)[:200]!r}"))
         kind, seen = event.get("type"), event["object"]
         if kind == "ERROR":
             code = seen.get("code")
             status = code if isinstance(code, int) else 500
             message = str(seen.get("message") or "")
-            raise _Failed(from_status(status, message, "watch", self._access.origin))
+            raise _WatchError(from_status(status, message, "watch", self._access.origin))
         if kind in ("ADDED", "MODIFIED"):
             self._apply(seen)
         elif kind == "DELETED":
