@@ -28,7 +28,7 @@ LOCK := build/lock/bin/uv pip compile --quiet --no-config --universal --python-v
 # make lock UPGRADE=--upgrade takes the newest releases that pyproject.toml allows.
 UPGRADE ?=
 
-.PHONY: help setup run demo test lint layers format lock bench image test-image test-kernels bpf clean
+.PHONY: help setup run demo test lint layers format lock picture bench image test-image test-kernels bpf clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 18
@@ -62,6 +62,9 @@ lock: ## write requirements.txt and requirements-dev.txt from pyproject.toml
 	build/lock/bin/pip install --quiet uv==0.13.9
 	$(LOCK) $(UPGRADE) --output-file requirements.txt pyproject.toml
 	$(LOCK) $(UPGRADE) --output-file requirements-dev.txt --constraint requirements.txt --extra dev pyproject.toml
+
+picture: setup ## draw the README's picture of the live view from a real run
+	$(BIN)/python docs/make_picture.py
 
 bench: setup ## measure what it costs here, beside what a user would run instead
 	$(BIN)/python bench/run.py
