@@ -1,9 +1,9 @@
-"""Draw docs/live-view.svg, the README's picture of the live view, from a real run.
+"""Draw docs/live-view.svg and write the README's log line, both from one real run.
 
 `make picture` runs `tracer --follow` on a terminal while `tracer emulate` makes zombies in
 cgroups that are named as a kubelet names those of pods; the API server of the tests lists
-these pods. What the terminal then shows is drawn. One line of the agent's log about one of
-these zombies is printed, for the README. Needs root and a cgroup hierarchy.
+these pods. What the terminal then shows is drawn, and the agent's line about the first of
+these zombies replaces the one in the README. Needs root and a cgroup hierarchy.
 """
 
 import contextlib
@@ -32,6 +32,8 @@ from support.pods import container_id, pod  # noqa: E402
 
 TRACER = (sys.executable, "-m", "tracer")
 PICTURE = REPO / "docs" / "live-view.svg"
+README = REPO / "README.md"
+BEGIN, END = "<!-- log line: written by make picture -->\n", "<!-- end of log line -->\n"
 COLUMNS, ROWS = 112, 60
 WORKLOADS = (
     ("checkout", "7d9f8c6b54", "x2lqz", "parent_never_waits", 3),
@@ -166,7 +168,7 @@ def draw(lines):
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" {size}',
         f' role="img" aria-label="{label}">',
         f'<rect {size} rx="8" fill="#0d1117"/>',
-        f'<g font-family="{font}" font-size="13" fill="#e6edf3" xml:space="preserve">',
+        f'<g font-family="{font}" font-size="13" fill="#e6edf3" style="white-space:pre">',
     ]
     for number, line in enumerate(lines):
         style, spans, column = "", [], 0
@@ -184,15 +186,37 @@ def draw(lines):
     return "\n".join([*drawn, "</g>", "</svg>", ""])
 
 
+def wrapped(value, indent=0):
+    """Return JSON in lines of about 96 characters, broken between fields."""
+    text = json.dumps(value, ensure_ascii=False)
+    if not isinstance(value, dict | list) or indent + len(text) < 96:
+        return text
+    if isinstance(value, list):
+        parts = [wrapped(one, indent + 1) for one in value]
+    else:
+        parts = [f"{json.dumps(key)}: {wrapped(one, indent + 1)}" for key, one in value.items()]
+    lines = [parts[0]]
+    for part in parts[1:]:
+        if "\n" in lines[-1] + part or indent + len(lines[-1]) + len(part) > 94:
+            lines.append(part)
+        else:
+            lines[-1] += f", {part}"
+    start, end = "{}" if isinstance(value, dict) else "[]"
+    return start + f",\n{' ' * (indent + 1)}".join(lines) + end
+
+
 def main():
     shown, events = record()
     lines = ["\x1b[1m$ tracer --follow -n shop --min-age 1s\x1b[0m", *screen(shown)]
-    PICTURE.write_text(draw(lines), encoding="utf-8")
     detected = [one for one in events if one["event"] == "zombie_detected"]
     if len(detected) < sum(count for *_, count in WORKLOADS):
         sys.exit(f"only {len(detected)} zombies were detected; the picture is not complete")
-    print(json.dumps(detected[0], ensure_ascii=False))
-    print(f"{PICTURE.relative_to(REPO)}: {len(lines)} lines of the live view", file=sys.stderr)
+    PICTURE.write_text(draw(lines), "utf-8")
+    before, _, rest = README.read_text("utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    line = f"```json\n{wrapped(detected[0])}\n```\n"
+    README.write_text(f"{before}{BEGIN}{line}{END}{after}", "utf-8")
+    print(f"{PICTURE.relative_to(REPO)}: {len(lines)} lines; README.md: one log line")
 
 
 if __name__ == "__main__":
