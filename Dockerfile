@@ -1,13 +1,13 @@
 # syntax=docker/dockerfile:1
 #
 # Two targets:
-#   --target core   the CO-RE and the /proc source: no compiler, no LLVM. What deploy/base runs.
-#   (default)       the same and bcc, for kernels without BTF. What deploy/overlays/bcc runs.
+#   --target core   the core and proc sources: no compiler, no LLVM. deploy/base runs this.
+#   (default)       the same and bcc, for kernels without BTF. deploy/overlays/bcc runs this.
 #
-# deploy/build-image builds both with buildah. Give BASE a digest
-# (--build-arg BASE=docker.io/library/debian:bookworm-slim@sha256:…) for a build
-# that repeats bit by bit; Debian's packages are pinned to the versions of the
-# stable release, Python's to their hashes in requirements.txt.
+# deploy/build-image builds both with buildah. Debian's packages are pinned to the versions of
+# the stable release, Python's by hash in requirements.txt, the lock that the tests run with
+# too. Give BASE a digest (--build-arg BASE=docker.io/library/debian:bookworm-slim@sha256:…)
+# to fix the base image as well.
 ARG BASE=docker.io/library/debian:bookworm-slim
 
 # -- the BPF object and the environment -----------------------------------------
@@ -18,9 +18,9 @@ RUN apt-get update \
       ca-certificates clang-14 libbpf-dev=1:1.1.* linux-libc-dev \
       python3=3.11.* python3-venv=3.11.* python3-wheel=0.38.*
 WORKDIR /src
-# Layers in the order in which they change: the requirements seldom, the code often.
+# What changes rarely comes first: the requirements before the code.
 COPY requirements.txt ./
-# The two secrets are for sites with a certificate authority of their own; nobody needs them.
+# The two secrets are optional: for sites with a certificate authority of their own.
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=secret,id=ca \
     python3 -m venv --system-site-packages /opt/tracer \
  && /opt/tracer/bin/pip install --no-cache-dir --require-hashes -r requirements.txt
@@ -35,7 +35,7 @@ RUN mkdir -p tracer/_objects && cp /tracer.bpf.o tracer/_objects/ \
  && /opt/tracer/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation -w /dist . \
  && /opt/tracer/bin/pip install --no-cache-dir --no-deps /dist/*.whl \
  && /opt/tracer/bin/pip uninstall --yes --quiet setuptools pip \
- # Compiled once here: the agent's root is read-only, it could never keep them.
+ # Compiled here: the agent's root is read-only, so it could not write compiled files.
  && python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/tracer/lib
 
 # -- core -------------------------------------------------------------------------
@@ -61,8 +61,8 @@ ARG VERSION=unknown
 ARG REVISION=unknown
 LABEL org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
-# Whoever runs the image by hand needs no root to look at his own or to emulate.
-# The DaemonSet says runAsUser 0, for the reasons in docs/permissions.md.
+# Run by hand, the image needs no root to emulate zombies or to scan its own processes.
+# The DaemonSet sets runAsUser: 0 for the reasons in docs/permissions.md.
 USER 65532:65532
 ENTRYPOINT ["tracer"]
 

@@ -11,15 +11,14 @@ BPF_SOURCES := $(wildcard bpf/*.c bpf/*.h)
 CLANG ?= clang
 
 PACKAGES := clang libbpf1 libbpf-dev python3-venv python3-bpfcc gcc libc6-dev
-# What only the tests use: runtimes, inits, and languages whose programs leave zombies in
-# the field. COMMAND=PACKAGE is installed where there is no such command from elsewhere.
+# Used by the tests only: runtimes, inits, and languages whose programs leave zombies in
+# practice. COMMAND=PACKAGE is installed only where that command is missing.
 TEST_PACKAGES := runc tini dumb-init util-linux busybox-static openssl procps perl \
 	node=nodejs javac=default-jdk-headless
 
-# Emulated processors are slow: what is to be reaped in time needs more of it there.
+# Emulated processors are slow: children that are reaped in time take longer there.
 CONFORM := env TRACER_CONFORMANCE_MIN_AGE=2 python3 -m tests.conformance
 
-# Commands that pip runs must not write outside the checkout's environment.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # One lock, two files: what the agent needs, and the same with what develops and tests it.
@@ -30,7 +29,7 @@ UPGRADE ?=
 
 .PHONY: help setup run demo test lint layers format lock picture bench image test-image test-kernels bpf clean
 
-help: ## say what there is
+help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 18
 
 setup: $(VENV)/.ready $(OBJECT) ## install and build everything; a second run does nothing
@@ -38,22 +37,22 @@ setup: $(VENV)/.ready $(OBJECT) ## install and build everything; a second run do
 run: setup ## show this machine's zombies live, until Ctrl-C
 	$(BIN)/tracer --follow
 
-demo: setup ## the live view while an emulator makes, keeps and releases zombies
+demo: setup ## show the live view while an emulator makes and reaps zombies
 	deploy/demo $(BIN)/tracer
 
 test: $(VENV)/.ready-test $(OBJECT) ## run the tests
 	$(BIN)/pytest
 
-lint: $(VENV)/.ready ## check style, types and who imports whom
+lint: $(VENV)/.ready ## check style, types and the layers of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo --cache-dir build/import-linter
 
-layers: $(VENV)/.ready ## count the packages' layers and dependencies
+layers: $(VENV)/.ready ## count modules, layers and dependencies
 	$(BIN)/python tests/layers.py
 
-format: $(VENV)/.ready ## rewrite the code in the house's format
+format: $(VENV)/.ready ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
@@ -66,14 +65,14 @@ lock: ## write requirements.txt and requirements-dev.txt from pyproject.toml
 picture: setup ## draw the README's picture of the live view from a real run
 	$(BIN)/python docs/make_picture.py
 
-bench: setup ## measure what it costs here, beside what a user would run instead
+bench: setup ## measure the cost on this machine, next to the alternatives
 	$(BIN)/python bench/run.py
 
 image: setup ## build the container image with buildah
 	@deploy/install-packages buildah runc debootstrap
 	deploy/build-image
 
-test-image: image ## run the image with exactly the manifest's rights
+test-image: image ## run the image with exactly the manifest's permissions
 	tests/container/run
 
 test-kernels: setup ## run the conformance suite on Debian's kernels, 5.10 to the newest, in QEMU
