@@ -1,4 +1,4 @@
-"""Runs the agent, and what a user might run instead of it."""
+"""Run the agent, and what a user might run instead."""
 
 import contextlib
 import json
@@ -70,7 +70,7 @@ class Agent:
             if self._process.poll() is not None:
                 raise RuntimeError(f"tracer has ended: {''.join(self._errors[-5:])}")
             if time.monotonic() > deadline:
-                raise RuntimeError(f"tracer did not say what it should in {seconds} s")
+                raise RuntimeError(f"tracer did not log the expected line within {seconds} s")
             time.sleep(0.002)
 
     def detected(self, parent_pids):
@@ -79,7 +79,7 @@ class Agent:
         for arrival, line in list(self.lines):
             if line["event"] == "zombie_detected" and line["parent"]["pid"] in parent_pids:
                 if line["process"]["pid"] in found:
-                    raise RuntimeError(f"told twice: {line['process']['pid']}")
+                    raise RuntimeError(f"detected twice: {line['process']['pid']}")
                 found[line["process"]["pid"]] = arrival, line
         return found
 
@@ -106,7 +106,7 @@ class Agent:
 
 @contextlib.contextmanager
 def agent(*arguments, **options):
-    """Run an agent that has told that it started."""
+    """Run an agent and wait for its agent_started."""
     with Agent(*arguments, **options) as one:
         yield one.wait_started()
 
@@ -122,7 +122,7 @@ def installed(*names):
 
 @contextlib.contextmanager
 def exitsnoop():
-    """Run libbpf-tools' exitsnoop as a user would, its output unread; None when missing."""
+    """Run libbpf-tools' exitsnoop as a user would, discarding its output; None when missing."""
     path = installed("exitsnoop")
     if path is None:
         yield None
@@ -133,7 +133,7 @@ def exitsnoop():
 
 @contextlib.contextmanager
 def bpftrace():
-    """Count exits by comm, the shortest script that watches them; None when missing."""
+    """Count exits by comm, the shortest script that does; None when missing."""
     path = installed("bpftrace")
     if path is None:
         yield None

@@ -1,4 +1,4 @@
-"""What the kernel itself counts of BPF programs: how often they ran, and for how long."""
+"""The kernel's statistics of BPF programs: how often they ran, and for how long."""
 
 import contextlib
 import ctypes
@@ -23,7 +23,7 @@ class Program(NamedTuple):
 
 @contextlib.contextmanager
 def enabled():
-    """Count run times (which makes each run dearer) as long as this lasts.
+    """Count run times (which makes each run slower) while the context lasts.
 
     The same as kernel.bpf_stats_enabled=1, but the kernel itself ends it with the
     descriptor, however we end.
@@ -39,7 +39,7 @@ def enabled():
 
 @contextlib.contextmanager
 def empty_program():
-    """Run a program that does nothing at each exit: what counting itself costs."""
+    """Run a program that does nothing at each exit, for the cost of the statistics."""
     instructions = (ctypes.c_uint64 * 2)(0xB7, 0x95)  # r0 = 0; exit
     load = _libbpf.bpf_prog_load
     load.argtypes = [

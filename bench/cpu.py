@@ -1,4 +1,4 @@
-"""The agent's own processor time: at rest, and under floods of processes that are reaped."""
+"""The agent's processor time: at rest, and while many processes are forked and reaped."""
 
 import agent
 import work

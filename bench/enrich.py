@@ -1,4 +1,4 @@
-"""What each told zombie costs: its evidence and cause, and its line."""
+"""The cost of one reported zombie: its evidence, its cause and its log line."""
 
 import time
 

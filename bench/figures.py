@@ -1,4 +1,4 @@
-"""What a measurement says: a figure, what stands beside it, and what was to be reached."""
+"""A measurement: the figure, the alternative's, and the target."""
 
 import statistics
 from typing import NamedTuple
@@ -51,7 +51,7 @@ def median(numbers):
 
 
 def spread(numbers):
-    """Write the range, so that a reader sees how much the machine's noise is."""
+    """Format the range, which shows the machine's noise."""
     return f"{min(numbers):.3g}…{max(numbers):.3g}"
 
 

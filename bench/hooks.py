@@ -1,4 +1,4 @@
-"""The time that the hooks take from each process's life, as the kernel counts it.
+"""The time that the hooks add to each process's lifetime, by the kernel's statistics.
 
 A life is one fork, one exec, one exit, one release, and one wait call of the parent.
 """

@@ -1,4 +1,4 @@
-"""How long after the minimum age a zombie is told, with other processes coming and going."""
+"""How long after the minimum age a zombie is reported, while other processes come and go."""
 
 import time
 
@@ -12,7 +12,7 @@ LOAD = 500
 
 
 def measure(scale):
-    # Fewer than a parent may have before they are told in a storm.
+    # Fewer than make a storm.
     count = 40 if scale.quick else 150
     cases = (
         ("zombie_detected after min-age, agent, 10s", 10, 0.5, ()),

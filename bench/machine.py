@@ -1,4 +1,4 @@
-"""What the kernel says of processes, and the limits that large measurements need."""
+"""The kernel's figures for processes, and the limits that large measurements need."""
 
 import contextlib
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 
 SYSCTLS = {"pid_max": 4_194_304, "threads-max": 2_200_000}
 GONE_SECONDS = 900
-"""What init may take to reap what is left; 300,000 took it a minute."""
+"""Time for init to reap the remaining zombies; 300,000 took a minute."""
 
 
 def cpu_seconds(pid):
@@ -71,7 +71,7 @@ def wait_until(condition, seconds, what):
 
 @contextlib.contextmanager
 def room_for(zombies):
-    """Raise pid_max and threads-max, and put them back also when interrupted.
+    """Raise pid_max and threads-max; restore them also when interrupted.
 
     Raises:
         RuntimeError: the memory would not do. A zombie takes 10.3 KB of the kernel's.

@@ -1,4 +1,4 @@
-"""Resident memory of the agent, in its ways of working."""
+"""Resident memory of the agent in its configurations."""
 
 import os
 import sys
@@ -21,7 +21,7 @@ def measure(scale):  # noqa: ARG001 - one size fits all
 
 
 def _settled(one):
-    """Return megabytes after the first detections: then everything that is used is loaded."""
+    """Return megabytes after the first detections: by then everything that it uses is loaded."""
     one.wait_for(lambda line: line["event"] == "zombie_detected", 15)
     return rss_mb(one.pid)[0]
 

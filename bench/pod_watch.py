@@ -1,4 +1,4 @@
-"""What the watch of pods costs: memory, time to the first full index, time to a name.
+"""The cost of the pod watch: memory, time to the first full index, time to a name.
 
 Run: python bench/pod_watch.py [PODS ...]      (default 250 1000)
 

@@ -1,4 +1,4 @@
-"""Measures what the agent costs here, beside what a user would run instead.
+"""Measure the agent's cost on this machine, next to what a user would run instead.
 
   make bench                                    everything but the large ones
   .venv/bin/python bench/run.py --quick         the same in a minute or two, coarser
@@ -6,10 +6,10 @@
   .venv/bin/python bench/run.py --large         also 300,000 zombies (4 GB of memory)
   .venv/bin/python bench/run.py --million       also a million (12 GB)
 
-Needs root. The tools that stand beside it are measured where they are installed
+Needs root. The alternatives are measured where they are installed
 (Debian: libbpf-tools bpftrace prometheus-node-exporter python3-psutil).
---large and --million raise pid_max and threads-max, and put them back when the zombies
-are gone, also when interrupted.
+--large and --million raise pid_max and threads-max, and restore them when the zombies are
+gone, also when interrupted.
 Figures are medians of alternating runs; on a shared machine compare ratios only.
 """
 

@@ -1,4 +1,4 @@
-"""All zombies at one moment: inside the agent, and as a whole command, beside other tools.
+"""A snapshot of all zombies: inside the agent, and as a command, next to other tools.
 
 Compared is processor time, user's and kernel's, which other load on the machine
 disturbs least; what the clock on the wall said stands in brackets.

@@ -1,4 +1,4 @@
-"""Each source beside the others: start, memory, processor time at rest and under 1,000 exits a second.
+"""The sources compared: start, memory, processor time at rest and at 1,000 exits a second.
 
     .venv/bin/python bench/sources.py [SECONDS]
 

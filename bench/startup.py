@@ -1,4 +1,4 @@
-"""From the start to the first line, and to the detection of a zombie that was there."""
+"""Time from the start to the first line, and to the detection of an existing zombie."""
 
 import resource
 import subprocess

@@ -1,4 +1,4 @@
-"""A storm of short processes, a few of them left zombies: exactly those are told."""
+"""Many short processes, a few of them left as zombies: exactly those are reported."""
 
 import contextlib
 import time
@@ -18,7 +18,7 @@ def measure(scale):
 
 
 def _one_by_one(total):
-    """From ten parents, none of which has so many that they are told in a storm."""
+    """From ten parents, none of which has enough zombies for a storm."""
     wanted, allowed = {}, set()
     with agent.agent() as one, contextlib.ExitStack() as held:
         for _ in range(BY_LINE_PARENTS):
@@ -33,7 +33,7 @@ def _one_by_one(total):
         lost = _losses(one)
     missing, extra = wanted.keys() - found.keys(), found.keys() - wanted.keys() - allowed
     return Figure(
-        f"{total:,} processes, 1 in {KEEP} left: told by line",
+        f"{total:,} processes, 1 in {KEEP} left: reported line by line",
         f"{len(found)} of {len(wanted)}",
         f"{len(missing)} missing, {len(extra)} extra, lost on the way: {lost}",
         "exactly those",
@@ -47,15 +47,15 @@ def _in_a_storm(total):
         wanted = {int(words[0]) for words in lines if len(words) == 1}
         late = _late(lines)
 
-        def told():
+        def reported():
             return len(one.detected({parent.pid})) + _counted(one, parent.pid)
 
         with contextlib.suppress(RuntimeError):
-            wait_until(lambda: told() >= len(wanted), 60, "all detected or counted")
+            wait_until(lambda: reported() >= len(wanted), 60, "all detected or counted")
         time.sleep(1)
         found = one.detected({parent.pid})
         extra = found.keys() - wanted - late
-        number = told()
+        number = reported()
         lost = _losses(one)
     return Figure(
         "… the same from one parent: by line and in a storm",

@@ -1,4 +1,4 @@
-"""How many processes a second the machine can make, without and with the agent."""
+"""Processes per second that the machine can make, without and with the agent."""
 
 import agent
 import work
@@ -6,7 +6,7 @@ from figures import Figure, at_least, median, spread
 
 
 def measure(scale):
-    """Alternate; each ratio is taken between neighbours, which share the machine's mood."""
+    """Alternate; each ratio is taken between neighbours, which share the machine's load."""
     seconds = 1 if scale.quick else 3
     rounds = 4 if scale.quick else 12
     ours, theirs, plain = [], [], []

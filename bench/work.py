@@ -30,7 +30,7 @@ def cycles_per_second(seconds):
 
 @contextlib.contextmanager
 def running(*arguments):
-    """Run it in the background; kill it in the end."""
+    """Run it in the background and kill it at the end."""
     process = subprocess.Popen(
         [binary(), *map(str, arguments)],
         stdin=subprocess.PIPE,
@@ -48,7 +48,7 @@ def running(*arguments):
 
 @contextlib.contextmanager
 def holding(*arguments):
-    """Run what makes zombies and keeps them; yield the lines it printed before `ready`."""
+    """Run a program that makes zombies and keeps them; yield the lines it printed before `ready`."""
     with running(*arguments) as process:
         lines = []
         for line in process.stdout:
@@ -62,7 +62,7 @@ def holding(*arguments):
 
 @contextlib.contextmanager
 def zombies(count, parents=None):
-    """Keep that many zombies; of 10,000 at most each parent, unless told otherwise."""
+    """Keep this many zombies, by default at most 10,000 of each parent."""
     with holding("zombies", count, parents or -(-count // 10_000)) as (process, _):
         try:
             yield process

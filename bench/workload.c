@@ -1,5 +1,5 @@
 /*
- * Processes by the thousand, faster than Python could make them.
+ * Make thousands of processes, faster than Python could.
  *
  *   workload cycles SECONDS          fork, exit, wait as fast as it goes; prints how many a second
  *   workload count N                 the same, N times
@@ -12,8 +12,8 @@
  *   workload trickle N R             a zombie R times a second, N of them; prints pid and
  *                                    CLOCK_REALTIME ns just before its birth
  *
- * vfork, because the child only exits: the cheapest life a process can have, so that
- * what is measured beside it weighs most.
+ * vfork, because the child only exits: the cheapest process there is, so that the measured
+ * overhead is the largest share of it.
  */
 #define _GNU_SOURCE
 #include <errno.h>
