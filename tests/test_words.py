@@ -45,7 +45,8 @@ BANNED = {
     r"they hold secrets": "may contain secrets",
     r"without names of pods": "without pod names",
     r"names of pods": "pod names",
-    r"is no (init|Debian|kubeconfig|zombie|process|file|JSON|text file|regular file)": "is not",
+    r"(?<!there )is no (?!longer|more|way)\w+": "is not a",
+    r"who asks for it|come round|to be had|child(ren)? of it": "plain words",
     r"(gives|has|is) no way to": "cannot",
 }
 """A pattern of whole words, and what to write instead."""
