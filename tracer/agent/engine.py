@@ -13,7 +13,7 @@ from tracer.agent import summary
 from tracer.agent.reporter import Investigate, Reporter
 from tracer.clock import NS, boot_ns
 from tracer.errors import PermanentError, TracerError
-from tracer.model import Detected, Losses, Source, Transition
+from tracer.model import Detected, Identity, Losses, Source, Transition
 from tracer.model.event import Event, EventName, Sink
 from tracer.model.status import EngineStatus, ZombieGroup
 from tracer.sources.select import Makers, next_after, open_source
@@ -167,7 +167,7 @@ class Engine:
             self._emit(EventName.SUMMARY, self._summary_fields())
         if now >= self._next_status_boot_ns:
             self._next_status_boot_ns = now + STATUS_NS
-            self._memory.save_when_due(self._table, now)
+        self._memory.save_when_due(self._table, now)
         self._publish(now)
 
     def _observe(self, now: int) -> None:
@@ -267,9 +267,12 @@ class Engine:
             source.next_poll_boot_ns(now),
             self._next_snapshot_boot_ns,
             self._next_summary_boot_ns,
-            self._next_status_boot_ns if self._memory.dirty else self._next_summary_boot_ns,
         ]
-        others = self._table.next_due_boot_ns(), self._teller.next_release_boot_ns(now)
+        others = (
+            self._table.next_due_boot_ns(),
+            self._teller.next_release_boot_ns(now),
+            self._memory.next_due_boot_ns(),
+        )
         deadlines.extend(due for due in others if due is not None)
         gap_end = now + self._settings.gap_ns
         if self._poll([self._wake], min(max(min(deadlines), now), gap_end) - now):
@@ -327,9 +330,9 @@ class Engine:
     def _count_groups(self, now: int) -> tuple[ZombieGroup, ...]:
         storms = []
         for storm in self._table.storms(now):
-            known = self._teller.storm_facts(storm.parent_pid)
+            known = self._teller.storm_facts(Identity(storm.parent_pid, 0))
             if known is not None:
-                storms.append((storm, *known))
+                storms.append((storm, known.attribution, known.cause))
         return summary.groups(self._teller.told(), storms, now)
 
     def _dropped(self) -> int:

@@ -13,6 +13,8 @@ from tracer.model import (
     Aged,
     Attribution,
     Cause,
+    Cgroup,
+    Child,
     Detected,
     Identity,
     Process,
@@ -148,10 +150,23 @@ class Reporter:
         """Yield the records of the zombies that were told and are not reaped."""
         return (record for record in self._records.values() if record is not None)
 
-    def storm_facts(self, parent_pid: int) -> tuple[Attribution, Cause | None] | None:
+    def storm_facts(self, parent: Identity) -> _StormFacts | None:
         """Return what is known of a storm's parent; None when filtered out or unknown."""
-        counter = self._storms.get(parent_pid)
-        return None if counter is None else (counter.attribution, counter.cause)
+        return self._storms.get(parent.pid)
+
+    def restore_storm(
+        self,
+        parent: Identity,
+        comm: str | None,  # noqa: ARG002 - for the line of a storm whose parent is dead
+        cgroup: Cgroup | None,
+        cause: Cause | None,
+        now_boot_ns: int,  # noqa: ARG002
+    ) -> None:
+        """Learn of a storm that an earlier agent reported."""
+        stand_in = Child(parent, 0, 0, cgroup=cgroup)
+        attribution = self._attributor.attribute(stand_in, None)
+        wanted = self._filters.matches(attribution)
+        self._storms[parent.pid] = _StormFacts(attribution, None, cause) if wanted else None
 
     def restore(self, zombie: Zombie, now_boot_ns: int) -> None:
         """Learn of a zombie that an earlier agent told, so that metrics and ages know it."""

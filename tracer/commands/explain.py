@@ -122,7 +122,7 @@ def _learn_names(pods: Any) -> None:
 
 def _saved(chosen: Options, proc: ProcFs) -> dict[Identity, Child]:
     state = StateStore(chosen.state_dir, proc.boot_id() or "").load()
-    return {saved.child.identity: saved.child for saved in state.zombies}
+    return {identity: saved.child for identity, saved in state.zombies.items()}
 
 
 def _print(story: Explanation, chosen: Options, *, as_json: bool) -> None:

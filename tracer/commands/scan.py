@@ -212,7 +212,7 @@ class _Scan:
 
 def _saved(chosen: Options, proc: ProcFs) -> dict[Identity, Child]:
     state = StateStore(chosen.state_dir, proc.boot_id() or "").load()
-    return {saved.child.identity: saved.child for saved in state.zombies}
+    return {identity: saved.child for identity, saved in state.zombies.items()}
 
 
 def _print_json(found: list[Group], chosen: Options) -> None:

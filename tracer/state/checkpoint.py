@@ -1,28 +1,65 @@
-"""What an engine remembers from before its start, and leaves for the next one."""
+"""What an engine knows from before its start, and leaves for the next one."""
 
 import time
+from collections.abc import Iterator
 from threading import Lock
 from typing import Protocol
 
 from tracer.clock import NS
-from tracer.model import Identity, Zombie
+from tracer.model import Attribution, Cause, Cgroup, Identity, Zombie
 from tracer.model.event import Event, EventName
 from tracer.procfs.fs import ProcFs
-from tracer.state.saved import SavedState, SavedStorm, SavedZombie, pack_by_parent, unpack_members
+from tracer.state.format import (
+    EMPTY_BLOCK,
+    Aged,
+    Block,
+    Note,
+    Reaped,
+    SavedState,
+    SavedStorm,
+    SavedZombie,
+    Storms,
+)
 from tracer.state.store import StateStore
 from tracer.table.storm import StormCounter
 from tracer.table.table import Table
 
-SAVE_NS = 10 * NS
+SAVE_NS = NS
+RETRY_NS = 10 * NS
 SAVE_SHARE = 50
 """Between saves passes at least so many times the processor time of the last one."""
 
 
-class Restorer(Protocol):
-    """Whoever must know the zombies that an earlier agent told of."""
+class StormFacts(Protocol):
+    """What was found out about a storm."""
+
+    @property
+    def attribution(self) -> Attribution:
+        """Whose its zombies are."""
+
+    @property
+    def cause(self) -> Cause | None:
+        """Why they are there."""
+
+
+class Reports(Protocol):
+    """The reporter, as far as it shares what is known with the next agent's."""
 
     def restore(self, zombie: Zombie, now_boot_ns: int) -> None:
-        """Learn of one."""
+        """Learn of a zombie that an earlier agent reported."""
+
+    def restore_storm(
+        self,
+        parent: Identity,
+        comm: str | None,
+        cgroup: Cgroup | None,
+        cause: Cause | None,
+        now_boot_ns: int,
+    ) -> None:
+        """Learn of a storm that an earlier agent reported."""
+
+    def storm_facts(self, parent: Identity) -> StormFacts | None:
+        """Return what is known about a storm; None when unknown or filtered out."""
 
 
 class Checkpoint:
@@ -30,22 +67,24 @@ class Checkpoint:
 
     Args:
         store: the folder.
-        proc: to tell a storm's parent from one that took its pid since.
-        writes: the agent keeps state; --follow and scan only read it, and tell
-            what the agent has told already.
+        proc: tells a storm's parent from a process that took its pid since.
+        writes: the agent keeps state; --follow only reads it, and reports again what
+            the agent has reported.
     """
 
     def __init__(self, store: StateStore, proc: ProcFs, *, writes: bool) -> None:
         self._store = store
         self._proc = proc
         self._writes = writes
-        # The sink's thread notes what is written; the engine's saves the whole.
+        # The sink's thread notes what it has written; the engine's saves the rest.
         self._lock = Lock()
+        # What the file says. There a zombie is detected once zombie_detected is written;
+        # in the table it is so before, while the line waits for its pod's name or for a
+        # slow reader, and would be lost by a kill -9.
+        self._state = SavedState()
+        self._reporter: Reports | None = None
         self._next_save_boot_ns = 0
-        # Whose zombie_detected is out. The table knows them sooner, while the line still
-        # waits for its pod's name or for a slow reader: a kill -9 then must not lose it.
-        self._reported: set[Identity] = set()
-        self.dirty = False
+        self._waiting = False
 
     def open(self) -> None:
         """Become the one agent that writes to the folder.
@@ -56,107 +95,137 @@ class Checkpoint:
         if self._writes:
             self._store.lock()
 
-    def restore(self, table: Table, reporter: Restorer, now_boot_ns: int) -> None:
+    def restore(self, table: Table, reporter: Reports, now_boot_ns: int) -> None:
         """Fill an empty table with what the last agent of this boot knew."""
-        state = self._store.load()
-        for saved in state.zombies:
+        state = self._store.load(now_boot_ns)
+        for saved in state.zombies.values():
             detected = saved.detected_boot_ns if self._writes else None
             zombie = Zombie(saved.child, saved.first_seen_boot_ns, detected)
             table.restore(zombie, saved.step_ns if self._writes else None)
             if detected is not None:
-                self._reported.add(saved.child.identity)
                 reporter.restore(zombie, now_boot_ns)
-        if self._writes:
-            for storm in state.storms:
-                counter = _flood(storm, now_boot_ns, active=self._lives(storm.parent))
-                table.restore_storm(counter, unpack_members(storm.members))
+        if not self._writes:
+            return
+        members = state.members(now_boot_ns)
+        for storm in state.storms.values():
+            counter = _counter(storm, now_boot_ns, active=self._lives(storm.parent))
+            numbers = iter(members[storm.number])
+            table.restore_storm(counter, zip(numbers, numbers, strict=True))
+            reporter.restore_storm(storm.parent, storm.comm, storm.cgroup, storm.cause, now_boot_ns)
+        self._state, self._reporter = state, reporter
+        self.save(table, now_boot_ns)  # before anything is written, so that it can be noted
 
     def _lives(self, parent: Identity) -> bool:
+        """Return whether that process can leave more zombies: a dead one cannot."""
         stat = self._proc.stat(parent.pid)
-        return stat is not None and stat.start_ticks == parent.start_ticks
+        return stat is not None and stat.start_ticks == parent.start_ticks and not stat.is_zombie
 
     def written(self, event: Event) -> None:
-        """Note that a line is out. Called from the sink's thread."""
-        record = event.record
-        if not self._writes or record is None:
+        """Note that a line is written. Called from the sink's thread."""
+        if event.record is None or not self._store.writes:
             return
-        identity = record.zombie.child.identity
+        zombie = event.record.zombie
+        identity = zombie.child.identity
+        notes: dict[EventName, Note] = {
+            EventName.ZOMBIE_DETECTED: SavedZombie(
+                zombie.child, zombie.first_seen_boot_ns, zombie.detected_boot_ns
+            ),
+            EventName.ZOMBIE_AGED: Aged(identity, event.record.age_ns),
+            EventName.ZOMBIE_REAPED: Reaped(identity),
+        }
+        note = notes.get(event.name)
         with self._lock:
-            match event.name:
-                case EventName.ZOMBIE_DETECTED:
-                    self._reported.add(identity)
-                    self._store.note_detected(record.zombie)
-                case EventName.ZOMBIE_AGED:
-                    self._store.note_step(identity, record.age_ns)
-                case EventName.ZOMBIE_REAPED:
-                    self._reported.discard(identity)
-                    self._store.note_gone(identity)
-            self.dirty = True
+            if note is not None and self._state.take(note):
+                self._store.append([note])
+
+    def next_due_boot_ns(self) -> int | None:
+        """Return when save_when_due() has to be called again; None when it has not."""
+        return self._next_save_boot_ns if self._waiting else None
 
     def save_when_due(self, table: Table, now_boot_ns: int) -> None:
-        """Write everything anew from time to time."""
-        if now_boot_ns >= self._next_save_boot_ns or self._store.wants_save():
+        """Save, if the last time is long enough ago. To be called after every change."""
+        self._waiting = self._store.writes and now_boot_ns < self._next_save_boot_ns
+        if not self._waiting:
             self.save(table, now_boot_ns)
 
     def save(self, table: Table, now_boot_ns: int) -> None:
-        """Write everything anew."""
-        if not self._writes:
+        """Write what has changed in the table since the last save; nothing if nothing has."""
+        if not self._store.writes:
             return
         began_cpu_ns = time.thread_time_ns()
-        storms = tuple(self._storms(table, now_boot_ns))
         with self._lock:
-            # What is noted after this goes into the new journal.
-            zombies = tuple(self._saved(*listed) for listed in table.listed())
-            self._reported.intersection_update(zombie.child.identity for zombie in zombies)
-            self._store.save(SavedState(zombies, storms, saved_boot_ns=now_boot_ns))
-            self.dirty = False
+            changes = [*self._zombie_changes(table), *self._storm_changes(table)]
+            notes = [note for note in changes if self._state.take(note)]
+            if self._store.needs_rewrite:
+                saved = self._store.rewrite(self._state.notes())
+            else:
+                saved = not notes or self._store.append(notes)
         took = time.thread_time_ns() - began_cpu_ns
-        self._next_save_boot_ns = now_boot_ns + max(SAVE_NS, SAVE_SHARE * took)
+        pause = max(SAVE_NS if saved else RETRY_NS, SAVE_SHARE * took)
+        self._next_save_boot_ns = now_boot_ns + pause
+        self._waiting = not saved
 
-    def _saved(self, zombie: Zombie, step_ns: int | None) -> SavedZombie:
-        child = zombie.child
-        if child.identity not in self._reported:
-            return SavedZombie(child, zombie.first_seen_boot_ns)
-        return SavedZombie(child, zombie.first_seen_boot_ns, zombie.detected_boot_ns, step_ns)
+    def _zombie_changes(self, table: Table) -> Iterator[Note]:
+        saved, listed = self._state.zombies, set()
+        for zombie, _ in table.listed():
+            child = zombie.child
+            listed.add(child.identity)
+            known = saved.get(child.identity)
+            if known is None or (known.child is not child and known.child != child):
+                yield SavedZombie(child, zombie.first_seen_boot_ns)
+        for identity in saved.keys() - listed:
+            # If it was reported, zombie_reaped is still to be written, or a full log
+            # has dropped it: such are forgotten when the file is written anew.
+            if saved[identity].detected_boot_ns is None or self._store.grown:
+                yield Reaped(identity)
 
-    def _storms(self, table: Table, now_boot_ns: int) -> list[SavedStorm]:
-        storms = table.storms(now_boot_ns)
-        if not storms:
-            return []
-        members = pack_by_parent(table.storm_members())
-        saved = []
-        for storm in storms:
-            stat = self._proc.stat(storm.parent_pid)
-            saved.append(
-                SavedStorm(
-                    parent=Identity(storm.parent_pid, 0 if stat is None else stat.start_ticks),
-                    began_boot_ns=storm.began_boot_ns,
-                    detected=storm.detected,
-                    reaped=storm.reaped,
-                    oldest_exit_boot_ns=(
-                        None
-                        if storm.oldest_age_ns is None
-                        else max(0, now_boot_ns - storm.oldest_age_ns)
-                    ),
-                    members=bytes(members.pop(storm.parent_pid, b"")),
-                )
-            )
-        return saved
+    def _storm_changes(self, table: Table) -> Iterator[Note]:
+        """Compare the counted zombies as blocks of bytes: there may be a million of them."""
+        storms = tuple(self._storm(*numbered) for numbered in table.storm_counters())
+        saved, now = self._state.blocks, dict(enumerate(table.storm_blocks()))
+        changed = [
+            Block(number, entries)
+            for number in now.keys() | saved.keys()
+            if (entries := now.get(number, EMPTY_BLOCK)) != saved.get(number, EMPTY_BLOCK)
+        ]
+        if changed or storms != tuple(self._state.storms.values()):
+            yield Storms(storms, tuple(changed))
+
+    def _storm(self, number: int, counter: StormCounter) -> SavedStorm:
+        known = self._state.storms.get(number)
+        if known is not None and known.parent.pid == counter.parent_pid:
+            parent, comm = known.parent, known.comm  # it may be dead by now
+        else:
+            stat = self._proc.stat(counter.parent_pid)
+            parent = Identity(counter.parent_pid, 0 if stat is None else stat.start_ticks)
+            comm = None if stat is None else stat.comm
+        facts = None if self._reporter is None else self._reporter.storm_facts(parent)
+        return SavedStorm(
+            number=number,
+            parent=parent,
+            comm=comm,
+            began_boot_ns=counter.began_boot_ns,
+            detected=counter.detected,
+            reaped=counter.reaped,
+            oldest_boot_ns=counter.oldest_boot_ns,
+            cgroup=None if facts is None else facts.attribution.cgroup,
+            cause=None if facts is None else facts.cause,
+        )
 
     def close(self) -> None:
-        """Give the folder free for the next agent."""
+        """Let go of the folder for the next agent."""
         with self._lock:
             self._store.close()
 
 
-def _flood(saved: SavedStorm, now_boot_ns: int, *, active: bool) -> StormCounter:
+def _counter(saved: SavedStorm, now_boot_ns: int, *, active: bool) -> StormCounter:
     return StormCounter(
         parent_pid=saved.parent.pid,
         began_boot_ns=saved.began_boot_ns,
         active=active,
         detected=saved.detected,
         reaped=saved.reaped,
-        oldest_boot_ns=saved.oldest_exit_boot_ns,
+        oldest_boot_ns=saved.oldest_boot_ns,
         reported_boot_ns=now_boot_ns,
         reported_detected=saved.detected,
         reported_reaped=saved.reaped,

@@ -1,96 +1,62 @@
 """The state folder: what survives the agent's restart, upgrade and kill -9.
 
-A snapshot, replaced as a whole from time to time, and a journal to which every
-told detection is appended at once. Bytes handed to write(2) survive the death of
-the process that wrote them, so nothing is synced: what a crash of the machine
-loses is of no use after it, since the boot id differs.
-
-No trouble with the folder stops the agent: it is said once, and again only after
-the folder had worked in between. What stops it is a second agent at work in it.
+One file, to which every change is appended at once, and which is written anew when it
+has grown. Bytes given to write(2) survive the death of the process that wrote them, so
+nothing is synced: what a crash of the machine loses is of no use after it, since the
+boot id differs. No error in the folder stops the agent; a second agent in it does.
 """
 
-import errno
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from itertools import chain
 from pathlib import Path
+from typing import IO
 
-from tracer.model import Identity, Zombie
+from tracer.clock import boot_ns
 from tracer.state import lock
-from tracer.state.saved import (
-    EMPTY,
-    Detection,
-    Ended,
-    Note,
-    SavedState,
-    SavedStorm,
-    SavedZombie,
-    Step,
-    StormEnd,
-    StormNote,
-    apply,
-)
-from tracer.state.saved_files import (
-    decode,
-    decode_journal,
-    encode,
-    encode_journal_header,
-    encode_note,
-)
-from tracer.state.saved_rows import BadStateError
+from tracer.state.codec import BadStateError
+from tracer.state.files import UnsafeFileError, check_folder, open_own
+from tracer.state.format import Note, SavedState, decode_note, encode_note, header, is_header
 
-SNAPSHOT = "state"
-JOURNAL = "journal"
+STATE = "state"
+PART = "state.part"
 LOCK = "lock"
 
-JOURNAL_LIMIT_BYTES = 4 << 20
-"""Past this, wants_save() asks for a snapshot before its time."""
+GROWTH_BYTES = 4 << 20
+"""The file is written anew when it has grown by this, and by its own size."""
 
-_READ_LIMIT_BYTES = 256 << 20
-"""A million zombies take 20 MB: what is larger than this is not ours."""
+READ_LIMIT_BYTES = 128 << 20
+LINE_LIMIT_BYTES = 32 << 20
+"""One line holds all counted zombies: 3 bytes for each of many, 11 in the worst case."""
 
-_FOLDER_MODE = 0o700
+_BATCH_BYTES = 256 << 10
+_REPEATED = "Zombies may be reported again, and exit times that only the agent saw are unknown."
 
 
 class StateStore:
-    """The state folder of one agent. Not thread-safe; the engine's thread owns it.
-
-    Constructing it touches nothing. Without lock() it only ever reads.
+    """The state folder of one agent. Not thread-safe. Without lock() it only ever reads.
 
     Args:
         path: the folder; None keeps nothing, and every method does nothing.
         boot_id: of this boot, as in /proc/sys/kernel/random/boot_id.
-        say: told of trouble, one sentence each time; by default a log warning.
+        say: takes each error in one sentence, once until the folder has worked again;
+            by default it is logged as a warning.
     """
 
     def __init__(
         self, path: Path | None, boot_id: str, *, say: Callable[[str], None] | None = None
     ) -> None:
-        self._path = path
+        self._folder = path or Path()
+        self._enabled = path is not None
         self._boot_id = boot_id
         self._say = say or logging.getLogger(__name__).warning
+        self._said = ""
         self._lock: int | None = None
-        self._journal: int | None = None
-        self._journal_bytes = 0
-        self._writes = False
-        self._in_trouble = False
-
-    def load(self) -> SavedState:
-        """Return what an earlier agent of this boot left; empty when there is nothing.
-
-        Damaged files are said and ignored. Whoever is asked for here may have been
-        reaped meanwhile, and its pid reused: compare identities with a snapshot.
-        """
-        state = EMPTY
-        if self._path is None:
-            return state
-        data = self._read(SNAPSHOT)
-        if data is not None:
-            try:
-                state = decode(data, self._boot_id) or EMPTY
-            except BadStateError as error:
-                self._ignore(SNAPSHOT, str(error))
-        return apply(state, self._notes())
+        self._file: int | None = None
+        """The file of this boot, to be appended to; only with lock()."""
+        self._size = self._base = 0
 
     def lock(self) -> None:
         """Become the one agent of this folder, and begin to write to it.
@@ -98,196 +64,165 @@ class StateStore:
         Raises:
             PermanentError: another agent works in it.
         """
-        if self._path is None or self._lock is not None:
+        if not self._enabled or self._lock is not None:
             return
         try:
-            self._path.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
-            self._writes = True
+            self._make_folder()
+            self._lock = lock.take(self._folder / LOCK)
         except OSError as error:
-            self._trouble("make", self._path, error)
-        path = self._path / LOCK
-        try:
-            self._lock = lock.take(path)
-        except OSError as error:
-            self._writes = False
-            self._trouble("write", path, error)
+            self._failed("lock", error)
 
-    def note_detected(self, zombie: Zombie) -> None:
-        """Remember that zombie_detected was told of it.
+    def load(self, now_boot_ns: int | None = None) -> SavedState:
+        """Return what an earlier agent of this boot left; empty when there is nothing.
 
-        Call it beside writing the line: a kill -9 between the two is the only
-        moment in which a line can be lost (note first) or doubled (line first).
+        Damaged lines are reported and skipped. A zombie in it may have been reaped
+        meanwhile, and its pid reused: compare identities with a snapshot.
         """
-        self._note(
-            Detection(SavedZombie(zombie.child, zombie.first_seen_boot_ns, zombie.detected_boot_ns))
-        )
-
-    def note_step(self, identity: Identity, step_ns: int) -> None:
-        """Remember that zombie_aged was told of this age."""
-        self._note(Step(identity, step_ns))
-
-    def note_gone(self, identity: Identity) -> None:
-        """Remember that it was reaped, and that this was told."""
-        self._note(Ended(identity))
-
-    def note_storm(self, storm: SavedStorm) -> None:
-        """Remember that a storm began or grew: its counts now, and only its new members."""
-        self._note(StormNote(storm))
-
-    def note_storm_ended(self, parent: Identity) -> None:
-        """Remember that a storm ended."""
-        self._note(StormEnd(parent))
-
-    def wants_save(self) -> bool:
-        """Return whether the journal has grown long enough for a snapshot before its time."""
-        return self._journal_bytes > JOURNAL_LIMIT_BYTES
-
-    def save(self, state: SavedState) -> None:
-        """Replace the snapshot as a whole, and begin the journal anew."""
-        if self._path is None or not self._writes:
-            return
-        part = self._path / f"{SNAPSHOT}.part"
+        state = SavedState()
+        if not self._enabled:
+            return state
+        path = self._folder / STATE
         try:
-            self._path.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
-            descriptor = lock.open_own(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-            try:
-                _write_all(descriptor, encode(state, self._boot_id))
-            finally:
-                os.close(descriptor)
-            part.replace(self._path / SNAPSHOT)
-            self._begin_journal()
+            check_folder(self._folder)
+            with os.fdopen(open_own(path, os.O_RDONLY), "rb") as file:
+                if os.fstat(file.fileno()).st_size > READ_LIMIT_BYTES:
+                    raise UnsafeFileError(f"it is larger than {READ_LIMIT_BYTES >> 20} MB")
+                if is_header(file.readline(LINE_LIMIT_BYTES), self._boot_id):
+                    self._read(file, state, now_boot_ns or boot_ns())
+        except FileNotFoundError:
+            pass
+        except BadStateError as error:
+            self._say(f"state file {path} is ignored: {error}. {_REPEATED}")
         except OSError as error:
-            # The half-written file would keep a full disk full.
-            _unlink(part)
-            self._trouble("write", part, error)
-        else:
-            self._in_trouble = False
+            self._failed("read", error)
+        return state
+
+    def _read(self, file: IO[bytes], state: SavedState, now_boot_ns: int) -> None:
+        """Apply the lines after the header. What follows the last newline is half a line."""
+        damaged, size = 0, file.tell()
+        while (line := file.readline(LINE_LIMIT_BYTES)).endswith(b"\n"):
+            size += len(line)
+            try:
+                damaged += not state.take(decode_note(line, now_boot_ns))
+            except BadStateError:
+                damaged += 1
+        damaged += len(line) == LINE_LIMIT_BYTES
+        if damaged:
+            path = self._folder / STATE
+            self._say(f"state file {path}: {damaged} damaged lines are skipped. {_REPEATED}")
+        self._size = 0 if damaged else size
+
+    @property
+    def writes(self) -> bool:
+        """Whether this is the agent that writes to the folder."""
+        return self._lock is not None
+
+    @property
+    def grown(self) -> bool:
+        """Whether the file holds much that later lines have made void."""
+        return self._size - self._base > max(GROWTH_BYTES, self._base)
+
+    @property
+    def needs_rewrite(self) -> bool:
+        """Whether append() is not enough: the file is missing, incomplete or has grown."""
+        return self.writes and (not self._size or self.grown or not self._in_place())
+
+    def append(self, notes: Iterable[Note]) -> bool:
+        """Add lines to the file; return whether they are in it.
+
+        Call it beside writing a log line: a kill -9 between the two is the only moment
+        in which that line can be lost (note first) or repeated (line first).
+        """
+        if not self.writes or not self._size:
+            return False
+        try:
+            if self._file is None:
+                self._file = open_own(self._folder / STATE, os.O_WRONLY | os.O_APPEND)
+                os.ftruncate(self._file, self._size)
+            self._size += _write(self._file, map(encode_note, notes))
+        except OSError as error:
+            # Half a line may be left: nothing more goes into this file.
+            self._close_file()
+            self._failed("write", error)
+            return False
+        self._said = ""
+        return True
+
+    def rewrite(self, notes: Iterable[Note]) -> bool:
+        """Replace the file by one with these lines; return whether that worked."""
+        if not self.writes:
+            return False
+        part = self._folder / PART
+        descriptor = None
+        try:
+            self._make_folder()
+            descriptor = open_own(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
+            size = _write(descriptor, chain([header(self._boot_id)], map(encode_note, notes)))
+            part.replace(self._folder / STATE)
+        except OSError as error:
+            if descriptor is not None:
+                os.close(descriptor)
+                with suppress(OSError):
+                    part.unlink()  # it would keep a full disk full
+            self._failed("write", error)
+            return False
+        self._close_file()
+        self._file, self._size, self._base = descriptor, size, size
+        self._said = ""
+        return True
 
     def close(self) -> None:
         """Let go of the folder; its files stay for the next agent. A second call does nothing."""
-        self._writes = False
-        for descriptor in (self._journal, self._lock):
-            if descriptor is not None:
-                os.close(descriptor)
-        self._journal = self._lock = None
+        self._close_file()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
-    def _note(self, note: Note) -> None:
-        if not self._writes:
-            return
+    def _make_folder(self) -> None:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        check_folder(self._folder)
+
+    def _in_place(self) -> bool:
+        """Return whether the file of that name is still the one that is open."""
         try:
-            if self._journal is None:
-                self._open_journal()
-            assert self._journal is not None  # noqa: S101 - just opened
-            line = encode_note(note)
-            try:
-                _write_all(self._journal, line)
-            except OSError:
-                # Half a line would spoil the next one.
-                os.ftruncate(self._journal, self._journal_bytes)
-                raise
-            self._journal_bytes += len(line)
-            self._in_trouble = False
-        except OSError as error:
-            self._trouble("write", JOURNAL, error)
-
-    def _open_journal(self) -> None:
-        """Go on with the journal that is there, when it is sound and of this boot."""
-        assert self._path is not None  # noqa: S101 - _writes says so
-        header = encode_journal_header(self._boot_id)
-        data = self._read(JOURNAL) or b""
-        if not data.startswith(header):
-            self._begin_journal()
-            return
-        self._journal = lock.open_own(self._path / JOURNAL, os.O_WRONLY | os.O_APPEND)
-        self._journal_bytes = data.rfind(b"\n") + 1
-        os.ftruncate(self._journal, self._journal_bytes)
-
-    def _begin_journal(self) -> None:
-        """Open it anew by its name: the old one may have been removed by hand."""
-        assert self._path is not None  # noqa: S101 - _writes says so
-        if self._journal is not None:
-            os.close(self._journal)
-            self._journal = None
-        self._journal = lock.open_own(
-            self._path / JOURNAL, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_TRUNC
-        )
-        self._journal_bytes = 0
-        header = encode_journal_header(self._boot_id)
-        try:
-            _write_all(self._journal, header)
-        except OSError:
-            # Notes without a header would make no sense to anybody.
-            os.close(self._journal)
-            self._journal = None
-            raise
-        self._journal_bytes = len(header)
-
-    def _notes(self) -> list[Note]:
-        data = self._read(JOURNAL)
-        if not data:
-            return []
-        try:
-            notes, bad = decode_journal(data, self._boot_id)
-        except BadStateError as error:
-            self._ignore(JOURNAL, str(error))
-            return []
-        if bad:
-            self._ignore(JOURNAL, f"{bad} of its lines make no sense", whole=False)
-        return notes
-
-    def _read(self, name: str) -> bytes | None:
-        assert self._path is not None  # noqa: S101 - load() has asked
-        path = self._path / name
-        try:
-            # Not a FIFO that somebody left there: opening one would block.
-            descriptor = lock.open_own(path, os.O_RDONLY | os.O_NONBLOCK)
-            with os.fdopen(descriptor, "rb") as file:
-                data = file.read(_READ_LIMIT_BYTES + 1)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            self._trouble("read", path, error)
-            return None
-        if len(data or b"") > _READ_LIMIT_BYTES:
-            self._ignore(name, f"it is larger than {_READ_LIMIT_BYTES >> 20} MB")
-            return None
-        return data
-
-    def _ignore(self, name: str, why: str, *, whole: bool = True) -> None:
-        what = "it is ignored" if whole else "they are ignored"
-        self._say(
-            f"state file {self._path}/{name}: {why}; {what},"
-            " and zombies reported before may be reported again"
-        )
-
-    def _trouble(self, doing: str, path: Path | str, error: OSError) -> None:
-        if self._in_trouble:
-            return
-        self._in_trouble = True
-        what = f"cannot {doing} {path} in the state folder {self._path}"
-        why = os.strerror(error.errno or errno.EIO)
-        if doing == "read" and not self._writes:
-            self._say(
-                f"{what} ({why}): going on without the times of death that the agent saw;"
-                " run as the agent's user, or name another folder with --state-dir"
+            return self._file is None or os.path.samestat(
+                os.fstat(self._file), os.lstat(self._folder / STATE)
             )
-            return
-        self._say(
-            f"{what} ({why}): going on without it; after a"
-            " restart, zombies may be reported again. Make the folder writable and give it"
-            " room, or name another with --state-dir"
-        )
+        except OSError:
+            return False
+
+    def _close_file(self) -> None:
+        self._size = 0
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def _failed(self, doing: str, error: OSError) -> None:
+        remedy = "Make the folder writable and free some space"
+        if isinstance(error, UnsafeFileError):
+            remedy = "Remove what is there"
+        elif doing == "read":
+            remedy = "Run as the agent's user"
+        why = f"cannot {doing} the state in {self._folder}: {error.strerror}"
+        said = f"{why}. {_REPEATED} {remedy}, or name another folder with --state-dir."
+        if said != self._said:
+            self._said = said
+            self._say(said)
 
 
-def _write_all(descriptor: int, data: bytes) -> None:
+def _write(descriptor: int, lines: Iterable[bytes]) -> int:
+    """Write lines, many at once; return how many bytes they have."""
+    size, batch = 0, bytearray()
+    for line in lines:
+        batch += line
+        if len(batch) >= _BATCH_BYTES:
+            size += _write_all(descriptor, batch)
+            batch = bytearray()
+    return size + _write_all(descriptor, batch)
+
+
+def _write_all(descriptor: int, data: bytes | bytearray) -> int:
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(descriptor, rest) :]
-
-
-def _unlink(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError:
-        # Said by the caller already: this is the same folder in the same trouble.
-        return
+    return len(data)

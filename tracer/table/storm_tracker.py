@@ -176,6 +176,14 @@ class StormTracker:
         for identity, number in self._members:
             yield self._storms[number].parent_pid, identity
 
+    def counters(self) -> Iterator[tuple[int, StormCounter]]:
+        """Yield the storms that have zombies, each after its number."""
+        return ((number, each) for number, each in enumerate(self._storms) if each.zombies)
+
+    def blocks(self) -> Iterator[bytes]:
+        """Yield the counted zombies and the numbers of their storms, as PidSet.blocks() does."""
+        return self._members.blocks()
+
     def _crowded(self, parent_pid: int) -> bool:
         return self._listed(parent_pid) >= self.rules.listed
 

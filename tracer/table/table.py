@@ -208,6 +208,14 @@ class Table:
         """Yield those that are only counted, each after the pid of the parent it came from."""
         return self._storms.members()
 
+    def storm_counters(self) -> Iterator[tuple[int, StormCounter]]:
+        """Yield the storms that have zombies, each after its number."""
+        return self._storms.counters()
+
+    def storm_blocks(self) -> Iterator[bytes]:
+        """Yield those that are only counted and the numbers of their storms, as bytes."""
+        return self._storms.blocks()
+
     def siblings(self, parent_pid: int) -> int:
         """Return how many zombies of that parent there are, counted ones included."""
         return self._by_parent[parent_pid] + self._storms.zombies_of(parent_pid)
