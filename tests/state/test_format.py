@@ -1,136 +1,165 @@
-"""The bytes of a saved state: round trip, garbage, and what a journal does to it."""
+"""The lines of a state file: round trip, damage, bounds, and what they add up to."""
 
+import json
+import zlib
 from dataclasses import fields, replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracer.model import Cgroup, CgroupOrigin, Child, Forker, Identity, OriginKind
-from tracer.state.saved import (
-    Detection,
-    Ended,
+from tracer.clock import NS, TICK_NS
+from tracer.model import (
+    Cause,
+    CauseCode,
+    Cgroup,
+    CgroupOrigin,
+    Child,
+    Confidence,
+    Forker,
+    Identity,
+    OriginKind,
+)
+from tracer.state import format as state_format
+from tracer.state.codec import PID_LIMIT, BadStateError
+from tracer.state.format import (
+    EMPTY_BLOCK,
+    Aged,
+    Block,
+    Reaped,
     SavedState,
     SavedStorm,
     SavedZombie,
-    Step,
-    StormEnd,
-    StormNote,
-    apply,
-    pack_members,
-    unpack_members,
-)
-from tracer.state.saved_files import (
-    decode,
-    decode_journal,
-    encode,
-    encode_journal_header,
+    Storms,
+    decode_note,
     encode_note,
+    header,
+    is_header,
 )
-from tracer.state.saved_rows import BadStateError
+from tracer.table.pidset import BLOCK_BYTES, BLOCK_PIDS, PidSet
 
 BOOT = "3b1c4d5e-0000-4000-8000-000000000001"
+NOW = 10**6 * NS
 
-times = st.integers(0, 2**62)
+times = st.integers(0, NOW)
 maybe_times = st.none() | times
-identities = st.builds(Identity, st.integers(1, 2**22), times)
-pids = st.integers(1, 2**22)
+pids = st.integers(1, PID_LIMIT - 1)
+identities = st.builds(Identity, pids, st.integers(0, NOW // TICK_NS))
 texts = st.text(max_size=40)
+cgroups = st.none() | st.builds(Cgroup, texts, st.sampled_from(CgroupOrigin))
 children = st.builds(
     Child,
     identity=identities,
-    parent_pid=st.integers(0, 2**22),
+    parent_pid=st.integers(0, PID_LIMIT - 1),
     start_boot_ns=times,
     exit_boot_ns=maybe_times,
+    last_ran_boot_ns=maybe_times,
     exit_status=st.none() | st.integers(0, 65535),
     vpid=st.none() | pids,
     pid_namespace=st.none() | st.integers(0, 2**32),
     uid=st.none() | st.integers(0, 2**32 - 1),
     comm=st.none() | texts,
-    exit_parent_pid=st.none() | st.integers(0, 2**22),
+    exit_parent_pid=st.none() | pids,
     forker=st.none() | st.builds(Forker, identities, st.none() | texts),
     origin=st.none() | st.sampled_from(OriginKind),
     origin_pid=st.none() | pids,
-    cgroup=st.none() | st.builds(Cgroup, texts, st.sampled_from(CgroupOrigin)),
+    cgroup=cgroups,
     tracer_pid=st.none() | pids,
 )
-zombies = st.builds(SavedZombie, children, times, maybe_times, maybe_times)
-members = st.lists(st.tuples(pids, times), max_size=20, unique=True)
-storms = st.builds(
-    SavedStorm, identities, times, times, times, maybe_times, members.map(pack_members)
+zombies = st.builds(SavedZombie, children, times, maybe_times, st.none() | st.integers(1, 2**62))
+causes = st.builds(
+    Cause,
+    st.sampled_from(CauseCode),
+    st.sampled_from(Confidence),
+    st.lists(texts, max_size=3).map(tuple),
+    texts,
 )
-states = st.builds(
-    SavedState,
-    st.lists(zombies, max_size=5, unique_by=lambda zombie: zombie.child.identity).map(tuple),
-    st.lists(storms, max_size=3, unique_by=lambda storm: storm.parent).map(tuple),
-    maybe_times,
+counts = st.integers(0, 2**40)
+storms = st.builds(
+    SavedStorm,
+    number=st.integers(0, 5),
+    parent=identities,
+    comm=st.none() | texts,
+    began_boot_ns=times,
+    detected=counts,
+    reaped=counts,
+    oldest_boot_ns=maybe_times,
+    cgroup=cgroups,
+    cause=st.none() | causes,
+)
+blocks = st.builds(
+    Block,
+    st.integers(0, PID_LIMIT // BLOCK_PIDS - 1),
+    st.binary(max_size=30).map(lambda some: some + bytes(BLOCK_BYTES - len(some))),
+)
+storm_lines = st.builds(
+    Storms,
+    st.lists(storms, max_size=3, unique_by=lambda storm: storm.number).map(tuple),
+    st.lists(blocks, max_size=3, unique_by=lambda block: block.number).map(tuple),
 )
 notes = st.one_of(
-    st.builds(Detection, zombies),
-    st.builds(Step, identities, times),
-    st.builds(Ended, identities),
-    st.builds(StormNote, storms),
-    st.builds(StormEnd, identities),
+    zombies,
+    st.builds(Aged, identities, st.integers(1, 2**62)),
+    st.builds(Reaped, identities),
+    storm_lines,
 )
 
 
-@given(states)
-def test_a_state_comes_back_as_it_was(state):
-    assert decode(encode(state, BOOT), BOOT) == state
+def added_up(lines):
+    state = SavedState()
+    for note in lines:
+        assert state.take(note)
+    return state
 
 
-@given(st.lists(notes, max_size=10))
-def test_a_journal_comes_back_as_it_was(written):
-    data = encode_journal_header(BOOT) + b"".join(encode_note(note) for note in written)
-    assert decode_journal(data, BOOT) == (written, 0)
+@given(notes)
+def test_a_note_comes_back_as_it_was(note):
+    assert decode_note(encode_note(note), NOW) == note
 
 
-@given(states)
-def test_a_state_of_another_boot_is_no_state(state):
-    assert decode(encode(state, BOOT), "another") is None
+@given(st.lists(notes, max_size=8))
+def test_a_file_written_anew_says_the_same(written):
+    state = added_up(written)
+    assert added_up(decode_note(encode_note(note), NOW) for note in state.notes()) == state
 
 
-@given(st.lists(notes, max_size=10), st.integers(min_value=0))
-def test_a_journal_cut_anywhere_loses_only_the_line_that_was_cut(written, where):
-    header = encode_journal_header(BOOT)
-    lines = [encode_note(note) for note in written]
-    data = header + b"".join(lines)
-    cut = len(header) + where % (len(data) - len(header) + 1)
-    whole = 0
-    while whole < len(lines) and len(header) + sum(map(len, lines[: whole + 1])) <= cut:
-        whole += 1
-    assert decode_journal(data[:cut], BOOT) == (written[:whole], 0)
+def test_a_file_of_another_boot_is_not_ours():
+    assert is_header(header(BOOT), BOOT)
+    assert not is_header(header(BOOT), "another")
 
 
-@given(states, st.data())
-def test_a_changed_byte_is_noticed(state, data):
-    good = encode(state, BOOT)
+@given(notes, st.data())
+def test_a_changed_byte_is_noticed(note, data):
+    good = encode_note(note)
     place = data.draw(st.integers(0, len(good) - 1))
     value = data.draw(st.integers(0, 255).filter(lambda byte: byte != good[place]))
-    spoilt = good[:place] + bytes([value]) + good[place + 1 :]
-    try:
-        found = decode(spoilt, BOOT)
-    except BadStateError:
-        return
-    # In the header, a byte may change the boot, the time of saving or nothing.
-    assert place <= good.index(b"\n")
-    assert found is None or (found.zombies, found.storms) == (state.zombies, state.storms)
+    with pytest.raises(BadStateError):
+        decode_note(good[:place] + bytes([value]) + good[place + 1 :], NOW)
+
+
+@given(notes, st.data())
+def test_half_a_line_is_noticed(note, data):
+    good = encode_note(note)
+    with pytest.raises(BadStateError):
+        decode_note(good[: data.draw(st.integers(0, len(good) - 1))], NOW)
 
 
 @given(st.binary(max_size=200))
 def test_garbage_is_refused_and_never_crashes(garbage):
-    for read in (decode, decode_journal):
-        with pytest.raises(BadStateError):
-            read(garbage, BOOT)
+    with pytest.raises(BadStateError):
+        decode_note(garbage, NOW)
+    with pytest.raises(BadStateError):
+        is_header(garbage, BOOT)
 
 
-@given(st.lists(st.binary(max_size=60), max_size=5))
-def test_garbage_between_the_lines_of_a_journal_is_counted(garbage):
-    note = Ended(Identity(1, 2))
-    data = encode_journal_header(BOOT)
-    for piece in garbage:
-        data += b"!" + piece.translate(None, b"\r\n") + b"\n" + encode_note(note)
-    assert decode_journal(data, BOOT) == ([note] * len(garbage), len(garbage))
+def line(value):
+    body = json.dumps(value).encode()
+    return b"[%d,%s]\n" % (zlib.crc32(body), body)
+
+
+def test_another_version_is_refused_with_its_number():
+    with pytest.raises(BadStateError, match="version 99"):
+        is_header(line([state_format.FORMAT, 99, BOOT]), BOOT)
 
 
 json_values = st.recursive(
@@ -138,7 +167,7 @@ json_values = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=4)
         | st.dictionaries(
-            st.sampled_from(["id", "forker", "cgroup", "members", "parent", "origin", "uid"]),
+            st.sampled_from(["child", "identity", "forker", "cgroup", "number", "parent", "uid"]),
             inner,
             max_size=4,
         )
@@ -147,44 +176,83 @@ json_values = st.recursive(
 )
 
 
-@given(
-    st.sampled_from(["detected", "step", "gone", "storm", "storm_end"]), json_values, json_values
+@given(st.sampled_from(["zombie", "aged", "reaped", "storms", "other"]), json_values)
+def test_json_of_the_wrong_shape_is_refused_not_believed(kind, value):
+    try:
+        note = decode_note(line([kind, value]), NOW)
+    except BadStateError:
+        return
+    assert decode_note(encode_note(note), NOW) == note
+
+
+CHILD = Child(Identity(1, 2), 1, 3)
+STORM = SavedStorm(0, Identity(7, 70), "sh", 1, 2, 0)
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        SavedZombie(replace(CHILD, identity=Identity(PID_LIMIT, 2)), 1),
+        SavedZombie(replace(CHILD, identity=Identity(1, NOW // TICK_NS + 1)), 1),
+        SavedZombie(replace(CHILD, parent_pid=PID_LIMIT), 1),
+        SavedZombie(replace(CHILD, vpid=-1), 1),
+        SavedZombie(replace(CHILD, exit_boot_ns=NOW + 1), 1),
+        SavedZombie(CHILD, NOW + 1),
+        SavedZombie(CHILD, 1, NOW + 1),
+        Aged(Identity(1, 2), 2**63),
+        Storms((replace(STORM, parent=Identity(PID_LIMIT, 1)),), ()),
+        Storms((replace(STORM, began_boot_ns=NOW + 1),), ()),
+    ],
 )
-def test_json_of_the_wrong_shape_is_counted_not_believed(kind, first, second):
-    import json
-
-    line = json.dumps([kind, first, second]).encode() + b"\n"
-    found, bad = decode_journal(encode_journal_header(BOOT) + line, BOOT)
-    assert len(found) + bad == 1
-    if kind in {"detected", "storm", "step"}:
-        assert bad == 1
+def test_a_pid_or_a_time_that_cannot_be_is_refused(note):
+    with pytest.raises(BadStateError):
+        decode_note(encode_note(note), NOW)
 
 
-@given(states, st.lists(notes, max_size=12))
-def test_replaying_a_journal_twice_changes_nothing(state, written):
-    # As in life: what is told of a zombie comes after its detection, and its end last.
-    written.sort(key=lambda note: (isinstance(note, Ended | StormEnd), isinstance(note, Step)))
-    once = apply(state, written)
-    again = apply(once, written)
-    assert again.by_identity() == once.by_identity()
-    assert _storms(again) == _storms(once)
+def test_blocks_beyond_the_last_pid_or_of_another_size_are_refused():
+    for block in (Block(PID_LIMIT // BLOCK_PIDS, EMPTY_BLOCK), Block(0, b"x"), Block(0, b"")):
+        assert not SavedState().take(Storms((), (block,)))
+    huge = line(["storms", [[], [[0, json.loads(encode_bytes(bytes(50 << 20)))]]]])
+    assert not SavedState().take(decode_note(huge, NOW))
 
 
-def _storms(state):
-    return {
-        storm.parent: replace(storm, members=sorted(unpack_members(storm.members)))
-        for storm in state.storms
-    }
+def encode_bytes(value):
+    from tracer.state.codec import encode
+
+    return encode(value)
+
+
+def test_members_with_an_unknown_storm_or_from_the_future_are_left_out():
+    members = PidSet()
+    members.add(5, 50, 0)
+    members.add(6, 60, 1)
+    members.add(7, NOW // TICK_NS + 1, 0)
+    state = added_up([Storms((STORM,), tuple(map(Block._make, enumerate(members.blocks()))))])
+    assert {number: list(each) for number, each in state.members(NOW).items()} == {0: [5, 50]}
+
+
+def test_no_more_zombies_are_kept_than_the_bound(monkeypatch):
+    monkeypatch.setattr(state_format, "MAX_ZOMBIES", 2)
+    state = added_up([_zombie(1), _zombie(2), _zombie(2, 7)])
+    assert not state.take(_zombie(3))
+    assert list(state.zombies.values()) == [_zombie(1), _zombie(2, 7)]
+
+
+@given(st.lists(notes, max_size=12))
+def test_lines_that_are_applied_twice_change_nothing(written):
+    # As in life: what is reported of a zombie comes after its detection, and its end last.
+    written.sort(key=lambda note: (isinstance(note, Reaped), isinstance(note, Aged)))
+    assert added_up(written + written) == added_up(written)
 
 
 def test_every_fact_of_a_child_is_kept():
-    """A field that is added to Child must be added to the saved rows as well."""
+    """A field of a type that the codec does not know shows here."""
     facts = {
         field.name: NUMBERED.get(field.name, number)
         for number, field in enumerate(fields(Child), start=1)
     }
-    state = SavedState((SavedZombie(Child(**facts), 1),))
-    assert decode(encode(state, BOOT), BOOT) == state
+    note = SavedZombie(Child(**facts), 1)
+    assert decode_note(encode_note(note), NOW) == note
 
 
 NUMBERED = {
@@ -194,43 +262,58 @@ NUMBERED = {
     "origin": OriginKind.SETNS,
     "cgroup": Cgroup("/", CgroupOrigin.PARENT),
 }
-"""Facts that are no plain number."""
+"""Facts that are not a plain number."""
+
+
+def test_an_upgrade_keeps_what_both_versions_know():
+    """A field that was added since is None, one that was removed is ignored."""
+    row = {"child": {"identity": [1, 2], "parent_pid": 1, "start_boot_ns": 3, "mood": "good"}}
+    note = decode_note(line(["zombie", {**row, "first_seen_boot_ns": 4, "more": [1]}]), NOW)
+    assert note == SavedZombie(CHILD, 4)
 
 
 def _zombie(pid: int, detected: int | None = None, step: int | None = None) -> SavedZombie:
     return SavedZombie(Child(Identity(pid, pid * 10), 1, pid), pid, detected, step)
 
 
-def test_a_journal_adds_raises_and_removes():
-    state = SavedState((_zombie(1), _zombie(2, 5), _zombie(3, 5)))
-    after = apply(
-        state,
+def test_lines_add_raise_and_remove():
+    state = added_up(
         [
-            Detection(_zombie(1, 7)),
-            Step(Identity(2, 20), 60),
-            Step(Identity(2, 20), 600),
-            Step(Identity(2, 20), 60),
-            Ended(Identity(3, 30)),
-            Detection(_zombie(4, 9)),
-            Step(Identity(99, 1), 60),
-        ],
+            _zombie(1),
+            _zombie(2, 5),
+            _zombie(3, 5),
+            _zombie(1, 7),
+            _zombie(1),
+            Aged(Identity(2, 20), 60),
+            Aged(Identity(2, 20), 600),
+            Aged(Identity(2, 20), 60),
+            Reaped(Identity(3, 30)),
+            _zombie(4, 9),
+            _zombie(4, 11),
+            Aged(Identity(99, 1), 60),
+        ]
     )
-    assert after.zombies == (_zombie(1, 7), _zombie(2, 5, 600), _zombie(4, 9))
+    assert list(state.zombies.values()) == [_zombie(1, 7), _zombie(2, 5, 600), _zombie(4, 9)]
 
 
-def test_members_of_a_storm_gather_over_notes():
-    parent = Identity(7, 70)
-    first = SavedStorm(parent, 1, detected=2, members=pack_members([(1, 1), (2, 2)]))
-    more = SavedStorm(parent, 1, detected=3, members=pack_members([(2, 2), (3, 3)]))
-    (storm,) = apply(SavedState(), [StormNote(first), StormNote(more)]).storms
-    assert list(unpack_members(storm.members)) == [(1, 1), (2, 2), (3, 3)]
-    assert storm.detected == 3
+def test_the_last_line_of_storms_counts_and_blocks_gather():
+    members = PidSet()
+    members.add(1, 1, 0)
+    members.add(BLOCK_PIDS, 2, 0)
+    first, second = map(Block._make, enumerate(members.blocks()))
+    state = added_up([Storms((STORM,), (first,)), Storms((replace(STORM, detected=3),), (second,))])
+    assert list(state.members(NOW)[0]) == [1, 1, BLOCK_PIDS, 2]
+    assert state.storms[0].detected == 3
+    state.take(Storms((), (Block(0, EMPTY_BLOCK), Block(1, EMPTY_BLOCK))))
+    assert state == SavedState()
 
 
 def test_a_million_members_stay_small():
-    packed = pack_members((pid, pid * 3) for pid in range(1_000_000))
-    data = encode(SavedState(storms=(SavedStorm(Identity(1, 1), 0, members=packed),)), BOOT)
-    assert len(data) < 17_000_000
-    state = decode(data, BOOT)
-    assert state is not None
-    assert state.storms[0].members == packed
+    members = PidSet()
+    for pid in range(1, 1_000_001):
+        members.add(pid, pid * 3, 0)
+    state = added_up([Storms((STORM,), tuple(map(Block._make, enumerate(members.blocks()))))])
+    data = b"".join(map(encode_note, state.notes()))
+    assert len(data) < 4_000_000
+    assert decode_note(data, NOW) == Storms((STORM,), tuple(map(Block._make, state.blocks.items())))
+    assert len(state.members(NOW)[0]) == 2_000_000

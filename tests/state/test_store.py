@@ -1,32 +1,46 @@
-"""The state folder in real folders: kill -9, a full disk, read-only, two agents."""
+"""The state folder in real folders: kill -9, a full disk, read-only, two agents, things that are not ours."""
 
 import os
+import resource
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from support.kernel import require
 
+from tracer.clock import NS
 from tracer.errors import PermanentError
-from tracer.model import Child, Identity, Zombie
-from tracer.state.saved import EMPTY, SavedState, SavedStorm, SavedZombie, pack_members
-from tracer.state.store import JOURNAL, SNAPSHOT, StateStore
+from tracer.model import Child, Identity
+from tracer.state import store as state_store
+from tracer.state.format import Aged, Reaped, SavedState, SavedZombie, encode_note, header
+from tracer.state.store import LOCK, PART, READ_LIMIT_BYTES, STATE, StateStore
 
 BOOT = "boot-1"
+NOW = 10**6 * NS
 
 
-def zombie(pid: int) -> Zombie:
-    return Zombie(
-        Child(Identity(pid, pid * 10), 1, pid * 1000, exit_boot_ns=pid * 2000),
-        first_seen_boot_ns=pid * 3000,
-        detected_boot_ns=pid * 4000,
-    )
+def zombie(pid: int, step_ns: int | None = None) -> SavedZombie:
+    dead = Child(Identity(pid, pid * 10), 1, pid * 1000, exit_boot_ns=pid * 2000)
+    return SavedZombie(dead, pid * 3000, pid * 4000, step_ns)
 
 
-def saved(pid: int, step_ns: int | None = None) -> SavedZombie:
-    of = zombie(pid)
-    return SavedZombie(of.child, of.first_seen_boot_ns, of.detected_boot_ns, step_ns)
+def began(folder, said=None, boot=BOOT) -> StateStore:
+    """Return the store of an agent that has begun to write there."""
+    store = StateStore(folder, boot, say=[].append if said is None else said.append)
+    store.lock()
+    state = store.load(NOW)
+    if store.needs_rewrite:
+        store.rewrite(state.notes())
+    return store
+
+
+def load(folder, boot=BOOT, said=None) -> list[SavedZombie]:
+    store = StateStore(folder, boot, say=[].append if said is None else said.append)
+    return list(store.load(NOW).zombies.values())
 
 
 @pytest.fixture
@@ -41,111 +55,244 @@ def said():
 
 @pytest.fixture
 def store(folder, said):
-    made = StateStore(folder, BOOT, say=said.append)
-    made.lock()
+    made = began(folder, said)
     yield made
     made.close()
 
 
-def load(folder, boot=BOOT, said=None):
-    return StateStore(folder, boot, say=[].append if said is None else said.append).load()
-
-
-def test_nothing_is_there_at_first_and_nobody_complains(folder, said):
-    assert load(folder, said=said) == EMPTY
+def test_nothing_is_there_at_first_and_nothing_is_said(folder, said):
+    assert load(folder, said=said) == []
     assert not folder.exists()
     assert said == []
 
 
 def test_what_was_noted_is_there_without_any_save(store, folder):
-    store.note_detected(zombie(1))
-    store.note_detected(zombie(2))
-    store.note_step(Identity(2, 20), 60)
-    store.note_detected(zombie(3))
-    store.note_gone(Identity(1, 10))
-    assert load(folder).zombies == (saved(2, 60), saved(3))
+    store.append([zombie(1), zombie(2)])
+    store.append([Aged(Identity(2, 20), 60)])
+    store.append([zombie(3)])
+    store.append([Reaped(Identity(1, 10))])
+    assert load(folder) == [zombie(2, 60), zombie(3)]
 
 
-def test_a_save_replaces_and_notes_go_on_from_it(store, folder):
-    store.note_detected(zombie(1))
-    state = SavedState(
-        (saved(5),), (SavedStorm(Identity(9, 90), 1, members=pack_members([(4, 4)])),), 77
-    )
-    store.save(state)
-    assert load(folder) == state
-    store.note_detected(zombie(6))
-    assert load(folder).zombies == (saved(5), saved(6))
-    assert load(folder).storms == state.storms
+def test_a_new_file_replaces_the_old_and_notes_go_on_from_it(store, folder):
+    store.append([zombie(1)])
+    assert store.rewrite([zombie(5)])
+    assert load(folder) == [zombie(5)]
+    store.append([zombie(6)])
+    assert load(folder) == [zombie(5), zombie(6)]
 
 
-def test_the_next_agent_goes_on_with_the_journal(store, folder):
-    store.note_detected(zombie(1))
+def test_the_next_agent_goes_on_with_the_file(store, folder):
+    store.append([zombie(1)])
     store.close()
-    second = StateStore(folder, BOOT)
-    second.lock()
-    second.note_detected(zombie(2))
+    inode = (folder / STATE).stat().st_ino
+    second = began(folder)
+    second.append([zombie(2)])
     second.close()
-    assert load(folder).zombies == (saved(1), saved(2))
+    assert load(folder) == [zombie(1), zombie(2)]
+    assert (folder / STATE).stat().st_ino == inode
 
 
 def test_another_boot_starts_from_nothing(store, folder, said):
-    store.save(SavedState((saved(5),)))
-    store.note_detected(zombie(1))
-    assert load(folder, "boot-2", said) == EMPTY
+    store.append([zombie(1)])
+    assert load(folder, "boot-2", said) == []
     store.close()
-    second = StateStore(folder, "boot-2")
-    second.lock()
-    second.note_detected(zombie(2))
+    second = began(folder, said, "boot-2")
+    second.append([zombie(2)])
     second.close()
-    assert load(folder, "boot-2").zombies == (saved(2),)
+    assert load(folder, "boot-2") == [zombie(2)]
     assert said == []
 
 
-@pytest.mark.parametrize("name", [SNAPSHOT, JOURNAL])
 @pytest.mark.parametrize(
     "garbage",
     [
         b"",
         b"\0" * 100,
         b"{}\n",
-        b'{"format":"zombie-tracer-state","version":99}\n',
+        b'{"format":"zombie-tracer-state","version":1,"kind":"snapshot"}\n',
         os.urandom(5000),
+        b"x" * 100_000,
     ],
-    ids=["empty", "zeros", "no-header", "version-99", "random"],
+    ids=["empty", "zeros", "no-header", "version-1", "random", "one-long-line"],
 )
-def test_garbage_is_said_once_and_ignored(folder, said, name, garbage):
-    folder.mkdir()
-    (folder / name).write_bytes(garbage)
-    store = StateStore(folder, BOOT, say=said.append)
-    assert store.load() == EMPTY
-    if garbage or name == SNAPSHOT:
-        assert len(said) == 1
-        assert f"{folder}/{name}" in said[0]
-    store.lock()
-    store.note_detected(zombie(1))
-    store.save(SavedState((saved(1),)))
+def test_a_damaged_file_is_said_once_and_replaced(folder, said, garbage):
+    folder.mkdir(mode=0o700)
+    (folder / STATE).write_bytes(garbage)
+    store = began(folder, said)
+    assert len(said) == 1
+    assert f"{folder}/{STATE}" in said[0]
+    store.append([zombie(1)])
     store.close()
-    assert load(folder).zombies == (saved(1),)
+    assert load(folder, said=said) == [zombie(1)]
+    assert len(said) == 1
 
 
-def test_a_pipe_or_a_link_in_place_of_a_file_neither_blocks_nor_leads_away(folder, tmp_path, said):
-    folder.mkdir()
-    os.mkfifo(folder / SNAPSHOT)
+def test_damaged_lines_are_counted_and_skipped_and_half_a_line_is_dropped(folder, said):
+    folder.mkdir(mode=0o700)
+    lines = [header(BOOT)] + [encode_note(zombie(pid)) for pid in range(1, 6)]
+    lines[2] = lines[2].replace(b"2000", b"2001")
+    lines[4] = b"!" + os.urandom(100).replace(b"\n", b"") + b"\n"
+    (folder / STATE).write_bytes(b"".join(lines)[:-20])
+    store = began(folder, said)
+    assert len(said) == 1
+    assert "damaged lines skipped: 2" in said[0]
+    store.append([zombie(7)])
+    store.close()
+    assert load(folder, said=said) == [zombie(1), zombie(3), zombie(7)]
+    assert len(said) == 1, "the damage is not carried on"
+
+
+def test_half_a_line_is_cut_off_before_the_next(store, folder, said):
+    store.append([zombie(1), zombie(2)])
+    store.close()
+    data = (folder / STATE).read_bytes()
+    (folder / STATE).write_bytes(data[:-20])
+    second = began(folder, said)
+    second.append([zombie(3)])
+    second.close()
+    assert load(folder, said=said) == [zombie(1), zombie(3)]
+    assert said == []
+
+
+def make_fifo(path, _):
+    os.mkfifo(path)
+
+
+def make_link(path, target):
+    path.symlink_to(target)
+
+
+def make_dangling_link(path, target):
+    path.symlink_to(f"{target}-is-not-there")
+
+
+def make_directory(path, _):
+    path.mkdir()
+
+
+def make_socket(path, _):
+    with socket.socket(socket.AF_UNIX) as made:
+        # The path of a socket is short; that of a test's folder may not be.
+        os.symlink(path.parent, short := f"/tmp/s{os.getpid()}")
+        try:
+            made.bind(f"{short}/{path.name}")
+        finally:
+            os.unlink(short)
+
+
+def make_device(path, _):
+    try:
+        os.mknod(path, 0o600 | 0o020000, os.makedev(1, 5))
+    except PermissionError:
+        require(False, "making a device needs root")
+
+
+def make_writable_by_all(path, _):
+    path.write_bytes(header(BOOT))
+    path.chmod(0o666)
+
+
+def make_another_user_s(path, _):
+    path.write_bytes(header(BOOT))
+    try:
+        os.chown(path, 12345, 12345)
+    except PermissionError:
+        require(False, "giving a file away needs root")
+
+
+UNSAFE = {
+    "it is a FIFO": make_fifo,
+    "it is a symbolic link": make_link,
+    "it is a symbolic link, not": make_dangling_link,
+    "it is a directory": make_directory,
+    "it is a socket": make_socket,
+    "it is a device": make_device,
+    "other users may write to it": make_writable_by_all,
+    "it belongs to another user (uid 12345)": make_another_user_s,
+}
+
+RUNS = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from test_store import *
+said = []
+store = began(Path({folder!r}), said)
+store.append([zombie(1)])
+store.close()
+print("\\n".join(said))
+"""
+
+
+def run_in_time(folder, seconds=20):
+    """Run an agent's start as a process, which must not hang, and return what it said."""
+    script = RUNS.format(tests=str(Path(__file__).parent), folder=str(folder))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("name", [STATE, LOCK, PART])
+@pytest.mark.parametrize("why", UNSAFE)
+def test_what_is_not_our_file_is_refused_and_never_blocks(folder, tmp_path, name, why):
+    """Opening a FIFO would wait for its other end, for ever."""
+    folder.mkdir(mode=0o700)
     target = tmp_path / "precious"
     target.write_text("keep me")
-    (folder / JOURNAL).symlink_to(target)
-    store = StateStore(folder, BOOT, say=said.append)
-    assert store.load() == EMPTY
-    store.lock()
-    store.note_detected(zombie(1))
-    store.close()
+    UNSAFE[why](folder / name, target)
+    lines = run_in_time(folder)
+    assert len([line for line in lines if why in line]) == 1, lines
+    assert "Remove what is there, or name another folder with --state-dir." in lines[0]
     assert target.read_text() == "keep me"
-    assert said
+    assert not Path(f"{target}-is-not-there").exists()
+    if name == STATE and UNSAFE[why] is not make_directory:
+        assert load(folder) == [zombie(1)], "a file of ours has taken its place"
+
+
+@pytest.mark.parametrize("why", [why for why in UNSAFE if "directory" not in why])
+def test_a_folder_that_is_not_ours_is_refused(folder, tmp_path, why):
+    make = UNSAFE[why]
+    if make in (make_writable_by_all, make_another_user_s):
+        folder.mkdir()
+        if make is make_writable_by_all:
+            folder.chmod(0o777)
+        elif os.geteuid():
+            pytest.skip("giving a folder away needs root")
+        else:
+            os.chown(folder, 12345, 12345)
+    else:
+        (tmp_path / "target").mkdir()
+        make(folder, tmp_path / "target")
+    lines = run_in_time(folder)
+    assert len(lines) >= 1
+    assert f"cannot lock the state in {folder}" in lines[0]
+    if make is not make_dangling_link:
+        assert why in lines[0] or os.strerror(20) in lines[0] or os.strerror(17) in lines[0]
+    assert not (tmp_path / "target" / STATE).exists()
+
+
+def test_a_file_that_is_too_large_is_refused_without_reading_it(store, folder, said):
+    store.close()
+    os.truncate(folder / STATE, READ_LIMIT_BYTES + 1)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert load(folder, said=said) == []
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 10_000
+    assert len(said) == 1
+    assert f"larger than {READ_LIMIT_BYTES >> 20} MB" in said[0]
 
 
 def test_a_second_agent_is_refused_and_told_whose_pid_it_is(store, folder):
     second = StateStore(folder, BOOT)
-    with pytest.raises(PermanentError, match=rf"pid {os.getpid()}\) already works.*{folder}"):
+    with pytest.raises(PermanentError, match=rf"pid {os.getpid()}\) already uses.*{folder}"):
         second.lock()
     store.close()
     second.lock()
@@ -153,12 +300,13 @@ def test_a_second_agent_is_refused_and_told_whose_pid_it_is(store, folder):
 
 
 def test_a_reader_needs_no_lock_and_writes_nothing(store, folder):
-    store.note_detected(zombie(1))
+    store.append([zombie(1)])
     before = sorted((entry.name, entry.stat().st_mtime_ns) for entry in folder.iterdir())
     reader = StateStore(folder, BOOT)
-    assert reader.load().zombies == (saved(1),)
-    reader.note_detected(zombie(2))
-    reader.save(SavedState())
+    assert list(reader.load(NOW).zombies.values()) == [zombie(1)]
+    assert not reader.needs_rewrite
+    assert not reader.append([zombie(2)])
+    assert not reader.rewrite([])
     reader.close()
     assert sorted((entry.name, entry.stat().st_mtime_ns) for entry in folder.iterdir()) == before
 
@@ -166,65 +314,65 @@ def test_a_reader_needs_no_lock_and_writes_nothing(store, folder):
 def test_none_keeps_nothing():
     store = StateStore(None, BOOT)
     store.lock()
-    store.note_detected(zombie(1))
-    store.save(SavedState((saved(1),)))
-    assert store.load() == EMPTY
+    assert not store.writes
+    assert not store.append([zombie(1)])
+    assert not store.rewrite([zombie(1)])
+    assert store.load() == SavedState()
     store.close()
     store.close()
 
 
 def test_a_folder_removed_by_hand_is_made_again(store, folder):
-    import shutil
-
-    store.note_detected(zombie(1))
+    store.append([zombie(1)])
     shutil.rmtree(folder)
-    store.save(SavedState((saved(2),)))
-    store.note_detected(zombie(3))
-    assert load(folder).zombies == (saved(2), saved(3))
+    assert store.needs_rewrite
+    store.rewrite([zombie(2)])
+    store.append([zombie(3)])
+    assert load(folder) == [zombie(2), zombie(3)]
 
 
 def test_the_files_are_for_their_owner_only(store, folder):
-    store.save(SavedState((saved(1),)))
-    store.note_detected(zombie(2))
+    store.append([zombie(2)])
     assert folder.stat().st_mode & 0o777 == 0o700
     assert {entry.stat().st_mode & 0o777 for entry in folder.iterdir()} == {0o600}
 
 
-def test_a_long_journal_asks_for_a_save(store):
-    assert not store.wants_save()
-    for pid in range(1, 40_000):
-        store.note_gone(Identity(pid, 2**60))
-        if store.wants_save():
+def test_a_file_that_has_grown_is_to_be_written_anew(store, folder):
+    """By 4 MB, and by its own size."""
+    for pid in range(1, 200_000):
+        assert not store.needs_rewrite
+        store.append([Reaped(Identity(pid, 2**60))] * 1000)
+        if store.grown:
             break
-    else:
-        for pid in range(1, 40_000):
-            store.note_detected(zombie(pid))
-    assert store.wants_save()
-    store.save(EMPTY)
-    assert not store.wants_save()
+    size = (folder / STATE).stat().st_size
+    assert state_store.GROWTH_BYTES < size < state_store.GROWTH_BYTES + 100_000
+    assert store.needs_rewrite
+    store.rewrite([])
+    assert not store.needs_rewrite
+    assert (folder / STATE).stat().st_size < 100
 
 
 KILLED = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from test_store import StateStore, zombie, saved, SavedState
-store = StateStore(Path({folder!r}), "boot-1")
-store.lock()
+from test_store import *
+store = began(Path({folder!r}))
 for pid in range(1, 1_000_000):
-    store.note_detected(zombie(pid))
+    store.append([zombie(pid)])
     print(pid, flush=True)
     if pid % 50 == 0:
-        store.save(SavedState(tuple(saved(p) for p in range(1, pid + 1))))
+        store.rewrite([zombie(p) for p in range(1, pid + 1)])
 """
 
 
 def test_kill_9_at_any_moment_forgets_nothing_that_was_logged(folder):
     script = KILLED.format(tests=str(Path(__file__).parent), folder=str(folder))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     for lines in (1, 49, 50, 51, 130):
         logged = []
         with subprocess.Popen(
-            [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=environment
         ) as agent:
             for line in agent.stdout:
                 logged.append(int(line))
@@ -233,7 +381,7 @@ def test_kill_9_at_any_moment_forgets_nothing_that_was_logged(folder):
                     break
             logged += [int(line) for line in agent.stdout if line.endswith("\n")]
         said = []
-        known = {each.child.identity.pid for each in load(folder, said=said).zombies}
+        known = {each.child.identity.pid for each in load(folder, said=said)}
         assert said == []
         assert set(logged) <= known
         # Noted and then killed before the line was out: one at most.
@@ -251,9 +399,8 @@ import subprocess, sys
 from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from test_store import *
-subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", "/mnt"], check=True)
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=755", "none", "/mnt"], check=True)
 folder, said = Path("/mnt/state"), []
-store = StateStore(folder, BOOT, say=said.append)
 """
     return subprocess.run(
         ["unshare", "-m", sys.executable, "-c", setup + script],
@@ -261,27 +408,29 @@ store = StateStore(folder, BOOT, say=said.append)
         text=True,
         check=False,
         timeout=30,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
 
 
 def test_a_full_disk_is_said_once_and_what_fitted_stays():
     done = in_mount_namespace("""
-store.lock()
+store = began(folder, said)
 for pid in range(1, 2000):
-    store.note_detected(zombie(pid))
+    store.append([zombie(pid)])
 assert len(said) == 1 and "No space left" in said[0], said
-known = load(folder).zombies
-assert 50 < len(known) < 2000 and known == tuple(saved(p) for p in range(1, len(known) + 1))
-store.save(SavedState(tuple(saved(pid) for pid in range(1, 2000))))
+known = load(folder)
+assert 50 < len(known) < 2000 and known == [zombie(p) for p in range(1, len(known) + 1)]
+assert store.needs_rewrite
+assert not store.rewrite(zombie(pid) for pid in range(1, 2000))
 assert len(said) == 1, said
-assert load(folder).zombies == known
-assert not (folder / "state.part").exists()
+assert load(folder) == known
+assert not (folder / PART).exists()
 # Room again: it works again, and new trouble is said again.
-subprocess.run(["mount", "-o", "remount,size=128k", "/mnt"], check=True)
-store.save(SavedState((saved(1),)))
-assert load(folder).zombies == (saved(1),)
-for pid in range(2, 2000):
-    store.note_detected(zombie(pid))
+subprocess.run(["mount", "-o", "remount,size=256k", "/mnt"], check=True)
+assert store.needs_rewrite and store.rewrite([zombie(1)])
+assert load(folder) == [zombie(1)]
+for pid in range(2, 4000):
+    store.append([zombie(pid)])
 assert len(said) == 2, said
 print("fine")
 """)
@@ -290,17 +439,17 @@ print("fine")
 
 def test_a_read_only_folder_is_said_once_and_still_tells_of_another_agent():
     done = in_mount_namespace("""
-store.lock()
-store.note_detected(zombie(1))
+store = began(folder, said)
+store.append([zombie(1)])
 subprocess.run(["mount", "-o", "remount,ro", "/mnt"], check=False)
 store.close()
 subprocess.run(["mount", "-o", "remount,ro", "/mnt"], check=True)
 second, third = (StateStore(folder, BOOT, say=said.append) for _ in range(2))
-assert second.load().zombies == (saved(1),)
 second.lock()
+assert list(second.load(NOW).zombies.values()) == [zombie(1)]
 for pid in range(2, 9):
-    second.note_detected(zombie(pid))
-second.save(SavedState())
+    second.append([zombie(pid)])
+second.rewrite([])
 assert len(said) == 1 and "Read-only" in said[0], said
 try:
     third.lock()
@@ -308,9 +457,9 @@ except PermanentError as error:
     print(error)
 fresh = StateStore(Path("/mnt/other"), BOOT, say=said.append)
 fresh.lock()
-fresh.note_detected(zombie(1))
+fresh.append([zombie(1)])
 assert len(said) == 2, said
 print("fine")
 """)
     assert done.stdout.endswith("fine\n"), done.stderr
-    assert "already works" in done.stdout
+    assert "already uses" in done.stdout

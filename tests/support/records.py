@@ -55,26 +55,34 @@ NEVER = Cause(
 )
 
 
-def identity(pid: int) -> Identity:
-    """Give the process of that pid a start time of its own."""
-    return Identity(pid, 400_000 + pid % 1000)
+def identity(pid: int, now_boot_ns: int = NOW) -> Identity:
+    """Give the process of that pid a start time of its own, between boot and now."""
+    now_ticks = now_boot_ns // TICK_NS
+    return Identity(pid, now_ticks * 4 // 5 + pid % 1000 * now_ticks // 500_000)
 
 
-def child(pid: int = 1_296_039, parent: int = 1_296_034, **changes) -> Child:
-    """Make a dead child that exited 10.02 s before NOW."""
-    who = identity(pid)
+def child(
+    pid: int = 1_296_039, parent: int = 1_296_034, *, now_boot_ns: int = NOW, **changes
+) -> Child:
+    """Make a dead child that exited 10.02 s before now, if the machine was up by then.
+
+    Where real clocks and processes take part, `now_boot_ns` is boot_ns(): a time that is
+    made up for NOW lies in the future of a machine that has just booted.
+    """
+    who = identity(pid, now_boot_ns)
+    start_boot_ns = who.start_ticks * TICK_NS
     made = Child(
         identity=who,
         parent_pid=parent,
-        start_boot_ns=who.start_ticks * TICK_NS,
-        exit_boot_ns=NOW - 10_020_000_000,
+        start_boot_ns=start_boot_ns,
+        exit_boot_ns=max(start_boot_ns, now_boot_ns - 10_020_000_000),
         exit_status=0,
         vpid=2,
         pid_namespace=4_026_532_000,
         uid=1234,
         comm="zombie-1",
         exit_parent_pid=parent,
-        forker=Forker(identity(parent), "bash"),
+        forker=Forker(identity(parent, now_boot_ns), "bash"),
     )
     return replace(made, **changes)
 

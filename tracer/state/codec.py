@@ -75,18 +75,20 @@ def _reader(hint: Any, name: str) -> _Read:
 
 
 def _record_reader(kind: Any) -> _Read:
-    readers = {name: _reader(hint, name) for name, hint in _hints(kind).items()}
-    if not issubclass(kind, tuple):
+    hints = _hints(kind)
+    readers = {name: _reader(hint, name) for name, hint in hints.items()}
+    if issubclass(kind, tuple):
+        in_order = tuple(readers.values())
         return lambda value, now: kind(
-            **{
-                name: readers[name](value[name], now)
-                for name in readers.keys() & _checked(value, dict).keys()
-            }
+            *[read(each, now) for read, each in zip(in_order, _checked(value, list), strict=True)]
         )
-    in_order = tuple(readers.values())
-    return lambda value, now: kind(
-        *[read(each, now) for read, each in zip(in_order, _checked(value, list), strict=True)]
-    )
+    unknown = {name: None for name, hint in hints.items() if type(None) in get_args(hint)}
+
+    def read_row(value: Any, now: int) -> Any:
+        row = unknown | _checked(value, dict)
+        return kind(**{name: readers[name](row[name], now) for name in readers.keys() & row.keys()})
+
+    return read_row
 
 
 def _number_reader(name: str) -> _Read:

@@ -109,7 +109,7 @@ class StateStore:
         damaged += len(line) == LINE_LIMIT_BYTES
         if damaged:
             path = self._folder / STATE
-            self._say(f"state file {path}: {damaged} damaged lines are skipped. {_REPEATED}")
+            self._say(f"state file {path}: damaged lines skipped: {damaged}. {_REPEATED}")
         self._size = 0 if damaged else size
 
     @property
