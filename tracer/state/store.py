@@ -28,6 +28,7 @@ GROWTH_BYTES = 4 << 20
 """The file is written anew when it has grown by this, and by its own size."""
 
 READ_LIMIT_BYTES = 128 << 20
+HEADER_LIMIT_BYTES = 4096
 LINE_LIMIT_BYTES = 32 << 20
 """One line holds all counted zombies: 3 bytes for each of many, 11 in the worst case."""
 
@@ -87,7 +88,7 @@ class StateStore:
             with os.fdopen(open_own(path, os.O_RDONLY), "rb") as file:
                 if os.fstat(file.fileno()).st_size > READ_LIMIT_BYTES:
                     raise UnsafeFileError(f"it is larger than {READ_LIMIT_BYTES >> 20} MB")
-                if is_header(file.readline(LINE_LIMIT_BYTES), self._boot_id):
+                if is_header(file.readline(HEADER_LIMIT_BYTES), self._boot_id):
                     self._read(file, state, now_boot_ns or boot_ns())
         except FileNotFoundError:
             pass
