@@ -28,7 +28,7 @@ from tracer.model import (
 from tracer.model.event import Event, EventName
 from tracer.procfs.fs import ProcFs
 from tracer.state.checkpoint import RETRY_NS, SAVE_NS, Checkpoint
-from tracer.state.format import Storms
+from tracer.state.format import Change
 from tracer.state.store import STATE, StateStore
 from tracer.table.storm import StormCounter, StormRules
 from tracer.table.table import Table
@@ -266,7 +266,8 @@ def test_a_storm_goes_on_while_its_parent_lives(next_agent, alive):
     agent = storm_of(next_agent, parent)
     if not alive:
         [storm] = agent.checkpoint._state.storms.values()
-        agent.checkpoint._store.append([Storms((replace(storm, parent=Identity(parent, 1)),), ())])
+        another = replace(storm, parent=Identity(parent, 1))
+        agent.checkpoint._store.append([Change(storms=(another,))])
     table = next_agent(RULES).table
     assert table.totals().zombies == 8
     out = table.apply(dead(2001, 2002, parent=parent), boot_ns())

@@ -24,15 +24,13 @@ from tracer.state import format as state_format
 from tracer.state.codec import PID_LIMIT, BadStateError
 from tracer.state.format import (
     EMPTY_BLOCK,
-    Aged,
     Block,
-    Reaped,
+    Change,
     SavedState,
     SavedStorm,
     SavedZombie,
-    Storms,
-    decode_note,
-    encode_note,
+    decode_change,
+    encode_change,
     header,
     is_header,
 )
@@ -92,16 +90,14 @@ blocks = st.builds(
     st.integers(0, PID_LIMIT // BLOCK_PIDS - 1),
     st.binary(max_size=30).map(lambda some: some + bytes(BLOCK_BYTES - len(some))),
 )
-storm_lines = st.builds(
-    Storms,
-    st.lists(storms, max_size=3, unique_by=lambda storm: storm.number).map(tuple),
-    st.lists(blocks, max_size=3, unique_by=lambda block: block.number).map(tuple),
-)
-notes = st.one_of(
-    zombies,
-    st.builds(Aged, identities, st.integers(1, 2**62)),
-    st.builds(Reaped, identities),
-    storm_lines,
+notes = st.builds(
+    Change,
+    zombie=st.none() | zombies,
+    gone=st.none() | identities,
+    storms=st.none()
+    | st.lists(storms, max_size=3, unique_by=lambda storm: storm.number).map(tuple),
+    blocks=st.none()
+    | st.lists(blocks, max_size=3, unique_by=lambda block: block.number).map(tuple),
 )
 
 
@@ -114,13 +110,13 @@ def added_up(lines):
 
 @given(notes)
 def test_a_note_comes_back_as_it_was(note):
-    assert decode_note(encode_note(note), NOW) == note
+    assert decode_change(encode_change(note), NOW) == note
 
 
 @given(st.lists(notes, max_size=8))
 def test_a_file_written_anew_says_the_same(written):
     state = added_up(written)
-    assert added_up(decode_note(encode_note(note), NOW) for note in state.notes()) == state
+    assert added_up(decode_change(encode_change(note), NOW) for note in state.changes()) == state
 
 
 def test_a_file_of_another_boot_is_not_ours():
@@ -130,24 +126,24 @@ def test_a_file_of_another_boot_is_not_ours():
 
 @given(notes, st.data())
 def test_a_changed_byte_is_noticed(note, data):
-    good = encode_note(note)
+    good = encode_change(note)
     place = data.draw(st.integers(0, len(good) - 1))
     value = data.draw(st.integers(0, 255).filter(lambda byte: byte != good[place]))
     with pytest.raises(BadStateError):
-        decode_note(good[:place] + bytes([value]) + good[place + 1 :], NOW)
+        decode_change(good[:place] + bytes([value]) + good[place + 1 :], NOW)
 
 
 @given(notes, st.data())
 def test_half_a_line_is_noticed(note, data):
-    good = encode_note(note)
+    good = encode_change(note)
     with pytest.raises(BadStateError):
-        decode_note(good[: data.draw(st.integers(0, len(good) - 1))], NOW)
+        decode_change(good[: data.draw(st.integers(0, len(good) - 1))], NOW)
 
 
 @given(st.binary(max_size=200))
 def test_garbage_is_refused_and_never_crashes(garbage):
     with pytest.raises(BadStateError):
-        decode_note(garbage, NOW)
+        decode_change(garbage, NOW)
     with pytest.raises(BadStateError):
         is_header(garbage, BOOT)
 
@@ -176,13 +172,13 @@ json_values = st.recursive(
 )
 
 
-@given(st.sampled_from(["zombie", "aged", "reaped", "storms", "other"]), json_values)
+@given(st.sampled_from(["zombie", "gone", "storms", "blocks", "other"]), json_values)
 def test_json_of_the_wrong_shape_is_refused_not_believed(kind, value):
     try:
-        note = decode_note(line([kind, value]), NOW)
+        note = decode_change(line({kind: value}), NOW)
     except BadStateError:
         return
-    assert decode_note(encode_note(note), NOW) == note
+    assert decode_change(encode_change(note), NOW) == note
 
 
 CHILD = Child(Identity(1, 2), 1, 3)
@@ -190,7 +186,7 @@ STORM = SavedStorm(0, Identity(7, 70), "sh", 1, 2, 0)
 
 
 @pytest.mark.parametrize(
-    "note",
+    "record",
     [
         SavedZombie(replace(CHILD, identity=Identity(PID_LIMIT, 2)), 1),
         SavedZombie(replace(CHILD, identity=Identity(1, NOW // TICK_NS + 1)), 1),
@@ -199,21 +195,22 @@ STORM = SavedStorm(0, Identity(7, 70), "sh", 1, 2, 0)
         SavedZombie(replace(CHILD, exit_boot_ns=NOW + 1), 1),
         SavedZombie(CHILD, NOW + 1),
         SavedZombie(CHILD, 1, NOW + 1),
-        Aged(Identity(1, 2), 2**63),
-        Storms((replace(STORM, parent=Identity(PID_LIMIT, 1)),), ()),
-        Storms((replace(STORM, began_boot_ns=NOW + 1),), ()),
+        SavedZombie(CHILD, 1, 1, 2**63),
+        replace(STORM, parent=Identity(PID_LIMIT, 1)),
+        replace(STORM, began_boot_ns=NOW + 1),
     ],
 )
-def test_a_pid_or_a_time_that_cannot_be_is_refused(note):
+def test_a_pid_or_a_time_that_cannot_be_is_refused(record):
+    change = Change(storms=(record,)) if isinstance(record, SavedStorm) else Change(zombie=record)
     with pytest.raises(BadStateError):
-        decode_note(encode_note(note), NOW)
+        decode_change(encode_change(change), NOW)
 
 
 def test_blocks_beyond_the_last_pid_or_of_another_size_are_refused():
     for block in (Block(PID_LIMIT // BLOCK_PIDS, EMPTY_BLOCK), Block(0, b"x"), Block(0, b"")):
-        assert not SavedState().take(Storms((), (block,)))
-    huge = line(["storms", [[], [[0, json.loads(encode_bytes(bytes(50 << 20)))]]]])
-    assert not SavedState().take(decode_note(huge, NOW))
+        assert not SavedState().take(Change(blocks=(block,)))
+    huge = line({"blocks": [[0, json.loads(encode_bytes(bytes(50 << 20)))]]})
+    assert not SavedState().take(decode_change(huge, NOW))
 
 
 def encode_bytes(value):
@@ -222,26 +219,29 @@ def encode_bytes(value):
     return encode(value)
 
 
+def all_of(members):
+    blocks = map(Block._make, enumerate(members.blocks()))
+    return Change(storms=(STORM,), blocks=tuple(blocks))
+
+
 def test_members_with_an_unknown_storm_or_from_the_future_are_left_out():
     members = PidSet()
     members.add(5, 50, 0)
     members.add(6, 60, 1)
     members.add(7, NOW // TICK_NS + 1, 0)
-    state = added_up([Storms((STORM,), tuple(map(Block._make, enumerate(members.blocks()))))])
+    state = added_up([all_of(members)])
     assert {number: list(each) for number, each in state.members(NOW).items()} == {0: [5, 50]}
 
 
 def test_no_more_zombies_are_kept_than_the_bound(monkeypatch):
     monkeypatch.setattr(state_format, "MAX_ZOMBIES", 2)
-    state = added_up([_zombie(1), _zombie(2), _zombie(2, 7)])
-    assert not state.take(_zombie(3))
+    state = added_up(map(Change, [_zombie(1), _zombie(2), _zombie(2, 7)]))
+    assert not state.take(Change(_zombie(3)))
     assert list(state.zombies.values()) == [_zombie(1), _zombie(2, 7)]
 
 
 @given(st.lists(notes, max_size=12))
 def test_lines_that_are_applied_twice_change_nothing(written):
-    # As in life: what is reported of a zombie comes after its detection, and its end last.
-    written.sort(key=lambda note: (isinstance(note, Reaped), isinstance(note, Aged)))
     assert added_up(written + written) == added_up(written)
 
 
@@ -251,8 +251,8 @@ def test_every_fact_of_a_child_is_kept():
         field.name: NUMBERED.get(field.name, number)
         for number, field in enumerate(fields(Child), start=1)
     }
-    note = SavedZombie(Child(**facts), 1)
-    assert decode_note(encode_note(note), NOW) == note
+    note = Change(SavedZombie(Child(**facts), 1))
+    assert decode_change(encode_change(note), NOW) == note
 
 
 NUMBERED = {
@@ -268,31 +268,18 @@ NUMBERED = {
 def test_an_upgrade_keeps_what_both_versions_know():
     """A field that was added since is None, one that was removed is ignored."""
     row = {"child": {"identity": [1, 2], "parent_pid": 1, "start_boot_ns": 3, "mood": "good"}}
-    note = decode_note(line(["zombie", {**row, "first_seen_boot_ns": 4, "more": [1]}]), NOW)
-    assert note == SavedZombie(CHILD, 4)
+    note = decode_change(line({"zombie": {**row, "first_seen_boot_ns": 4, "more": [1]}}), NOW)
+    assert note == Change(SavedZombie(CHILD, 4))
 
 
 def _zombie(pid: int, detected: int | None = None, step: int | None = None) -> SavedZombie:
     return SavedZombie(Child(Identity(pid, pid * 10), 1, pid), pid, detected, step)
 
 
-def test_lines_add_raise_and_remove():
-    state = added_up(
-        [
-            _zombie(1),
-            _zombie(2, 5),
-            _zombie(3, 5),
-            _zombie(1, 7),
-            _zombie(1),
-            Aged(Identity(2, 20), 60),
-            Aged(Identity(2, 20), 600),
-            Aged(Identity(2, 20), 60),
-            Reaped(Identity(3, 30)),
-            _zombie(4, 9),
-            _zombie(4, 11),
-            Aged(Identity(99, 1), 60),
-        ]
-    )
+def test_the_last_line_about_a_zombie_counts():
+    zombies = [_zombie(1), _zombie(2, 5), _zombie(3, 5), _zombie(1, 7), _zombie(2, 5, 600)]
+    ends = [Change(gone=Identity(3, 30)), Change(gone=Identity(99, 1))]
+    state = added_up([*map(Change, zombies), *ends, Change(_zombie(4, 9))])
     assert list(state.zombies.values()) == [_zombie(1, 7), _zombie(2, 5, 600), _zombie(4, 9)]
 
 
@@ -301,10 +288,15 @@ def test_the_last_line_of_storms_counts_and_blocks_gather():
     members.add(1, 1, 0)
     members.add(BLOCK_PIDS, 2, 0)
     first, second = map(Block._make, enumerate(members.blocks()))
-    state = added_up([Storms((STORM,), (first,)), Storms((replace(STORM, detected=3),), (second,))])
+    state = added_up(
+        [
+            Change(storms=(STORM,), blocks=(first,)),
+            Change(storms=(replace(STORM, detected=3),), blocks=(second,)),
+        ]
+    )
     assert list(state.members(NOW)[0]) == [1, 1, BLOCK_PIDS, 2]
     assert state.storms[0].detected == 3
-    state.take(Storms((), (Block(0, EMPTY_BLOCK), Block(1, EMPTY_BLOCK))))
+    state.take(Change(storms=(), blocks=(Block(0, EMPTY_BLOCK), Block(1, EMPTY_BLOCK))))
     assert state == SavedState()
 
 
@@ -312,8 +304,8 @@ def test_a_million_members_stay_small():
     members = PidSet()
     for pid in range(1, 1_000_001):
         members.add(pid, pid * 3, 0)
-    state = added_up([Storms((STORM,), tuple(map(Block._make, enumerate(members.blocks()))))])
-    data = b"".join(map(encode_note, state.notes()))
+    state = added_up([all_of(members)])
+    data = b"".join(map(encode_change, state.changes()))
     assert len(data) < 4_000_000
-    assert decode_note(data, NOW) == Storms((STORM,), tuple(map(Block._make, state.blocks.items())))
+    assert decode_change(data, NOW) == all_of(members)
     assert len(state.members(NOW)[0]) == 2_000_000

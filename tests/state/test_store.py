@@ -16,7 +16,7 @@ from tracer.clock import NS
 from tracer.errors import PermanentError
 from tracer.model import Child, Identity
 from tracer.state import store as state_store
-from tracer.state.format import Aged, Reaped, SavedState, SavedZombie, encode_note, header
+from tracer.state.format import Change, SavedState, SavedZombie, encode_change, header
 from tracer.state.store import LOCK, PART, READ_LIMIT_BYTES, STATE, StateStore
 
 BOOT = "boot-1"
@@ -28,13 +28,17 @@ def zombie(pid: int, step_ns: int | None = None) -> SavedZombie:
     return SavedZombie(dead, pid * 3000, pid * 4000, step_ns)
 
 
+def known(pid: int, step_ns: int | None = None) -> Change:
+    return Change(zombie(pid, step_ns))
+
+
 def began(folder, said=None, boot=BOOT) -> StateStore:
     """Return the store of an agent that has begun to write there."""
     store = StateStore(folder, boot, say=[].append if said is None else said.append)
     store.lock()
     state = store.load(NOW)
     if store.needs_rewrite:
-        store.rewrite(state.notes())
+        store.rewrite(state.changes())
     return store
 
 
@@ -67,38 +71,38 @@ def test_nothing_is_there_at_first_and_nothing_is_said(folder, said):
 
 
 def test_what_was_noted_is_there_without_any_save(store, folder):
-    store.append([zombie(1), zombie(2)])
-    store.append([Aged(Identity(2, 20), 60)])
-    store.append([zombie(3)])
-    store.append([Reaped(Identity(1, 10))])
+    store.append([known(1), known(2)])
+    store.append([known(2, 60)])
+    store.append([known(3)])
+    store.append([Change(gone=Identity(1, 10))])
     assert load(folder) == [zombie(2, 60), zombie(3)]
 
 
 def test_a_new_file_replaces_the_old_and_notes_go_on_from_it(store, folder):
-    store.append([zombie(1)])
-    assert store.rewrite([zombie(5)])
+    store.append([known(1)])
+    assert store.rewrite([known(5)])
     assert load(folder) == [zombie(5)]
-    store.append([zombie(6)])
+    store.append([known(6)])
     assert load(folder) == [zombie(5), zombie(6)]
 
 
 def test_the_next_agent_goes_on_with_the_file(store, folder):
-    store.append([zombie(1)])
+    store.append([known(1)])
     store.close()
     inode = (folder / STATE).stat().st_ino
     second = began(folder)
-    second.append([zombie(2)])
+    second.append([known(2)])
     second.close()
     assert load(folder) == [zombie(1), zombie(2)]
     assert (folder / STATE).stat().st_ino == inode
 
 
 def test_another_boot_starts_from_nothing(store, folder, said):
-    store.append([zombie(1)])
+    store.append([known(1)])
     assert load(folder, "boot-2", said) == []
     store.close()
     second = began(folder, said, "boot-2")
-    second.append([zombie(2)])
+    second.append([known(2)])
     second.close()
     assert load(folder, "boot-2") == [zombie(2)]
     assert said == []
@@ -122,7 +126,7 @@ def test_a_damaged_file_is_said_once_and_replaced(folder, said, garbage):
     store = began(folder, said)
     assert len(said) == 1
     assert f"{folder}/{STATE}" in said[0]
-    store.append([zombie(1)])
+    store.append([known(1)])
     store.close()
     assert load(folder, said=said) == [zombie(1)]
     assert len(said) == 1
@@ -130,26 +134,26 @@ def test_a_damaged_file_is_said_once_and_replaced(folder, said, garbage):
 
 def test_damaged_lines_are_counted_and_skipped_and_half_a_line_is_dropped(folder, said):
     folder.mkdir(mode=0o700)
-    lines = [header(BOOT)] + [encode_note(zombie(pid)) for pid in range(1, 6)]
+    lines = [header(BOOT)] + [encode_change(known(pid)) for pid in range(1, 6)]
     lines[2] = lines[2].replace(b"2000", b"2001")
     lines[4] = b"!" + os.urandom(100).replace(b"\n", b"") + b"\n"
     (folder / STATE).write_bytes(b"".join(lines)[:-20])
     store = began(folder, said)
     assert len(said) == 1
     assert "damaged lines skipped: 2" in said[0]
-    store.append([zombie(7)])
+    store.append([known(7)])
     store.close()
     assert load(folder, said=said) == [zombie(1), zombie(3), zombie(7)]
     assert len(said) == 1, "the damage is not carried on"
 
 
 def test_half_a_line_is_cut_off_before_the_next(store, folder, said):
-    store.append([zombie(1), zombie(2)])
+    store.append([known(1), known(2)])
     store.close()
     data = (folder / STATE).read_bytes()
     (folder / STATE).write_bytes(data[:-20])
     second = began(folder, said)
-    second.append([zombie(3)])
+    second.append([known(3)])
     second.close()
     assert load(folder, said=said) == [zombie(1), zombie(3)]
     assert said == []
@@ -219,7 +223,7 @@ sys.path.insert(0, {tests!r})
 from test_store import *
 said = []
 store = began(Path({folder!r}), said)
-store.append([zombie(1)])
+store.append([known(1)])
 store.close()
 print("\\n".join(said))
 """
@@ -300,12 +304,12 @@ def test_a_second_agent_is_refused_and_told_whose_pid_it_is(store, folder):
 
 
 def test_a_reader_needs_no_lock_and_writes_nothing(store, folder):
-    store.append([zombie(1)])
+    store.append([known(1)])
     before = sorted((entry.name, entry.stat().st_mtime_ns) for entry in folder.iterdir())
     reader = StateStore(folder, BOOT)
     assert list(reader.load(NOW).zombies.values()) == [zombie(1)]
     assert not reader.needs_rewrite
-    assert not reader.append([zombie(2)])
+    assert not reader.append([known(2)])
     assert not reader.rewrite([])
     reader.close()
     assert sorted((entry.name, entry.stat().st_mtime_ns) for entry in folder.iterdir()) == before
@@ -315,24 +319,24 @@ def test_none_keeps_nothing():
     store = StateStore(None, BOOT)
     store.lock()
     assert not store.writes
-    assert not store.append([zombie(1)])
-    assert not store.rewrite([zombie(1)])
+    assert not store.append([known(1)])
+    assert not store.rewrite([known(1)])
     assert store.load() == SavedState()
     store.close()
     store.close()
 
 
 def test_a_folder_removed_by_hand_is_made_again(store, folder):
-    store.append([zombie(1)])
+    store.append([known(1)])
     shutil.rmtree(folder)
     assert store.needs_rewrite
-    store.rewrite([zombie(2)])
-    store.append([zombie(3)])
+    store.rewrite([known(2)])
+    store.append([known(3)])
     assert load(folder) == [zombie(2), zombie(3)]
 
 
 def test_the_files_are_for_their_owner_only(store, folder):
-    store.append([zombie(2)])
+    store.append([known(2)])
     assert folder.stat().st_mode & 0o777 == 0o700
     assert {entry.stat().st_mode & 0o777 for entry in folder.iterdir()} == {0o600}
 
@@ -341,7 +345,7 @@ def test_a_file_that_has_grown_is_to_be_written_anew(store, folder):
     """By 4 MB, and by its own size."""
     for pid in range(1, 200_000):
         assert not store.needs_rewrite
-        store.append([Reaped(Identity(pid, 2**60))] * 1000)
+        store.append([Change(gone=Identity(pid, 2**60))] * 1000)
         if store.grown:
             break
     size = (folder / STATE).stat().st_size
@@ -359,10 +363,10 @@ sys.path.insert(0, {tests!r})
 from test_store import *
 store = began(Path({folder!r}))
 for pid in range(1, 1_000_000):
-    store.append([zombie(pid)])
+    store.append([known(pid)])
     print(pid, flush=True)
     if pid % 50 == 0:
-        store.rewrite([zombie(p) for p in range(1, pid + 1)])
+        store.rewrite([known(p) for p in range(1, pid + 1)])
 """
 
 
@@ -381,11 +385,11 @@ def test_kill_9_at_any_moment_forgets_nothing_that_was_logged(folder):
                     break
             logged += [int(line) for line in agent.stdout if line.endswith("\n")]
         said = []
-        known = {each.child.identity.pid for each in load(folder, said=said)}
+        loaded = {each.child.identity.pid for each in load(folder, said=said)}
         assert said == []
-        assert set(logged) <= known
+        assert set(logged) <= loaded
         # Noted and then killed before the line was out: one at most.
-        assert len(known - set(logged)) <= 1
+        assert len(loaded - set(logged)) <= 1
         for entry in folder.iterdir():
             entry.unlink()
 
@@ -416,21 +420,21 @@ def test_a_full_disk_is_said_once_and_what_fitted_stays():
     done = in_mount_namespace("""
 store = began(folder, said)
 for pid in range(1, 2000):
-    store.append([zombie(pid)])
+    store.append([known(pid)])
 assert len(said) == 1 and "No space left" in said[0], said
-known = load(folder)
-assert 50 < len(known) < 2000 and known == [zombie(p) for p in range(1, len(known) + 1)]
+fitted = load(folder)
+assert 50 < len(fitted) < 2000 and fitted == [zombie(p) for p in range(1, len(fitted) + 1)]
 assert store.needs_rewrite
-assert not store.rewrite(zombie(pid) for pid in range(1, 2000))
+assert not store.rewrite(known(pid) for pid in range(1, 2000))
 assert len(said) == 1, said
-assert load(folder) == known
+assert load(folder) == fitted
 assert not (folder / PART).exists()
 # Room again: it works again, and new trouble is said again.
 subprocess.run(["mount", "-o", "remount,size=256k", "/mnt"], check=True)
-assert store.needs_rewrite and store.rewrite([zombie(1)])
+assert store.needs_rewrite and store.rewrite([known(1)])
 assert load(folder) == [zombie(1)]
 for pid in range(2, 4000):
-    store.append([zombie(pid)])
+    store.append([known(pid)])
 assert len(said) == 2, said
 print("fine")
 """)
@@ -440,7 +444,7 @@ print("fine")
 def test_a_read_only_folder_is_said_once_and_still_tells_of_another_agent():
     done = in_mount_namespace("""
 store = began(folder, said)
-store.append([zombie(1)])
+store.append([known(1)])
 subprocess.run(["mount", "-o", "remount,ro", "/mnt"], check=False)
 store.close()
 subprocess.run(["mount", "-o", "remount,ro", "/mnt"], check=True)
@@ -448,7 +452,7 @@ second, third = (StateStore(folder, BOOT, say=said.append) for _ in range(2))
 second.lock()
 assert list(second.load(NOW).zombies.values()) == [zombie(1)]
 for pid in range(2, 9):
-    second.append([zombie(pid)])
+    second.append([known(pid)])
 second.rewrite([])
 assert len(said) == 1 and "Read-only" in said[0], said
 try:
@@ -457,7 +461,7 @@ except PermanentError as error:
     print(error)
 fresh = StateStore(Path("/mnt/other"), BOOT, say=said.append)
 fresh.lock()
-fresh.append([zombie(1)])
+fresh.append([known(1)])
 assert len(said) == 2, said
 print("fine")
 """)

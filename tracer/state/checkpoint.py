@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from threading import Lock
 from typing import Protocol
 
@@ -11,14 +12,11 @@ from tracer.model.event import Event, EventName
 from tracer.procfs.fs import ProcFs
 from tracer.state.format import (
     EMPTY_BLOCK,
-    Aged,
     Block,
-    Note,
-    Reaped,
+    Change,
     SavedState,
     SavedStorm,
     SavedZombie,
-    Storms,
 )
 from tracer.state.store import StateStore
 from tracer.table.storm import StormCounter
@@ -124,19 +122,21 @@ class Checkpoint:
         """Note that a line is written. Called from the sink's thread."""
         if event.record is None or not self._store.writes:
             return
-        zombie = event.record.zombie
+        zombie, age_ns = event.record.zombie, event.record.age_ns
         identity = zombie.child.identity
-        notes: dict[EventName, Note] = {
-            EventName.ZOMBIE_DETECTED: SavedZombie(
-                zombie.child, zombie.first_seen_boot_ns, zombie.detected_boot_ns
-            ),
-            EventName.ZOMBIE_AGED: Aged(identity, event.record.age_ns),
-            EventName.ZOMBIE_REAPED: Reaped(identity),
-        }
-        note = notes.get(event.name)
         with self._lock:
-            if note is not None and self._state.take(note):
-                self._store.append([note])
+            change = None
+            known = self._state.zombies.get(identity)
+            match event.name:
+                case EventName.ZOMBIE_DETECTED:
+                    since = zombie.first_seen_boot_ns, zombie.detected_boot_ns
+                    change = Change(zombie=SavedZombie(zombie.child, *since))
+                case EventName.ZOMBIE_AGED if known is not None:
+                    change = Change(zombie=replace(known, step_ns=age_ns))
+                case EventName.ZOMBIE_REAPED:
+                    change = Change(gone=identity)
+            if change is not None and self._state.take(change):
+                self._store.append([change])
 
     def next_due_boot_ns(self) -> int | None:
         """Return when save_when_due() has to be called again; None when it has not."""
@@ -155,31 +155,33 @@ class Checkpoint:
         began_cpu_ns = time.thread_time_ns()
         with self._lock:
             changes = [*self._zombie_changes(table), *self._storm_changes(table)]
-            notes = [note for note in changes if self._state.take(note)]
+            taken = [change for change in changes if self._state.take(change)]
             if self._store.needs_rewrite:
-                saved = self._store.rewrite(self._state.notes())
+                saved = self._store.rewrite(self._state.changes())
             else:
-                saved = not notes or self._store.append(notes)
+                saved = not taken or self._store.append(taken)
         took = time.thread_time_ns() - began_cpu_ns
         pause = max(SAVE_NS if saved else RETRY_NS, SAVE_SHARE * took)
         self._next_save_boot_ns = now_boot_ns + pause
         self._waiting = not saved
 
-    def _zombie_changes(self, table: Table) -> Iterator[Note]:
+    def _zombie_changes(self, table: Table) -> Iterator[Change]:
         saved, listed = self._state.zombies, set()
         for zombie, _ in table.listed():
             child = zombie.child
             listed.add(child.identity)
             known = saved.get(child.identity)
-            if known is None or (known.child is not child and known.child != child):
-                yield SavedZombie(child, zombie.first_seen_boot_ns)
+            if known is None:
+                yield Change(zombie=SavedZombie(child, zombie.first_seen_boot_ns))
+            elif known.child is not child and known.child != child:
+                yield Change(zombie=replace(known, child=child))
         for identity in saved.keys() - listed:
             # If it was reported, zombie_reaped is still to be written, or a full log
             # has dropped it: such are forgotten when the file is written anew.
             if saved[identity].detected_boot_ns is None or self._store.grown:
-                yield Reaped(identity)
+                yield Change(gone=identity)
 
-    def _storm_changes(self, table: Table) -> Iterator[Note]:
+    def _storm_changes(self, table: Table) -> Iterator[Change]:
         """Compare the counted zombies as blocks of bytes: there may be a million of them."""
         storms = tuple(self._storm(*numbered) for numbered in table.storm_counters())
         saved, now = self._state.blocks, dict(enumerate(table.storm_blocks()))
@@ -189,7 +191,7 @@ class Checkpoint:
             if (entries := now.get(number, EMPTY_BLOCK)) != saved.get(number, EMPTY_BLOCK)
         ]
         if changed or storms != tuple(self._state.storms.values()):
-            yield Storms(storms, tuple(changed))
+            yield Change(storms=storms, blocks=tuple(changed))
 
     def _storm(self, number: int, counter: StormCounter) -> SavedStorm:
         known = self._state.storms.get(number)

@@ -1,15 +1,14 @@
 """The state file: what its lines say, and what they add up to. Pure: no I/O, no clock.
 
-Each line is a JSON array `[crc32, [kind, record]]`; the checksum is that of the second
-element's bytes. The first line names the format, its version and the boot. Lines that
-are applied twice change nothing.
+Each line is a JSON array `[crc32, change]`; the checksum is that of the second element's
+bytes. The first line names the format, its version and the boot.
 """
 
 import json
 import zlib
 from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from tracer.clock import TICK_NS
@@ -65,19 +64,6 @@ class SavedStorm:
     cause: Cause | None = None
 
 
-class Aged(NamedTuple):
-    """zombie_aged was written."""
-
-    identity: Identity
-    step_ns: int
-
-
-class Reaped(NamedTuple):
-    """The zombie is gone, and zombie_reaped was written."""
-
-    identity: Identity
-
-
 class Block(NamedTuple):
     """A part of the set of counted zombies, as PidSet.blocks() yields it."""
 
@@ -85,22 +71,21 @@ class Block(NamedTuple):
     entries: bytes
 
 
-class Storms(NamedTuple):
-    """All storms that have zombies, and the blocks that changed. One line, so it is whole."""
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What one line says: all of it or, if the line is damaged, nothing.
 
-    storms: tuple[SavedStorm, ...]
-    blocks: tuple[Block, ...]
+    Attributes:
+        zombie: is new, or takes the place of what was known about it.
+        gone: was reaped, and zombie_reaped was written if it had been reported.
+        storms: all storms that have zombies; None when none has changed.
+        blocks: those that have changed.
+    """
 
-
-Note = SavedZombie | Aged | Reaped | Storms
-
-_KINDS: dict[str, type[Note]] = {
-    "zombie": SavedZombie,
-    "aged": Aged,
-    "reaped": Reaped,
-    "storms": Storms,
-}
-_NAMES = {kind: name for name, kind in _KINDS.items()}
+    zombie: SavedZombie | None = None
+    gone: Identity | None = None
+    storms: tuple[SavedStorm, ...] | None = None
+    blocks: tuple[Block, ...] | None = None
 
 
 def header(boot_id: str) -> bytes:
@@ -122,22 +107,19 @@ def is_header(line: bytes, boot_id: str) -> bool:
     raise BadStateError("it is not a state file")
 
 
-def encode_note(note: Note) -> bytes:
-    """Return the line of a note."""
-    return _line([_NAMES[type(note)], note])
+def encode_change(change: Change) -> bytes:
+    """Return the line of a change."""
+    return _line(change)
 
 
-def decode_note(line: bytes, now_boot_ns: int) -> Note:
-    """Return the note of a line.
+def decode_change(line: bytes, now_boot_ns: int) -> Change:
+    """Return the change of a line.
 
     Raises:
         BadStateError: the line is damaged.
     """
-    match _value(line):
-        case [str(kind), record] if kind in _KINDS:
-            note: Note = decode(_KINDS[kind], record, now_boot_ns)
-            return note
-    raise BadStateError("it is of an unknown kind")
+    change: Change = decode(Change, _value(line), now_boot_ns)
+    return change
 
 
 def _line(value: object) -> bytes:
@@ -164,43 +146,32 @@ class SavedState:
     storms: dict[int, SavedStorm] = field(default_factory=dict)
     blocks: dict[int, bytes] = field(default_factory=dict)
 
-    def take(self, note: Note) -> bool:
-        """Apply a note; return False, and do nothing, when it is beyond the bounds."""
-        match note:
-            case SavedZombie(child=child):
-                return self._take_zombie(child.identity, note)
-            case Aged(identity, step_ns) if identity in self.zombies:
-                old = self.zombies[identity]
-                self.zombies[identity] = replace(old, step_ns=max(step_ns, old.step_ns or 0))
-            case Reaped(identity):
-                self.zombies.pop(identity, None)
-            case Storms(storms, blocks):
-                if any(not _sound(block) for block in blocks):
-                    return False
-                self.storms = {storm.number: storm for storm in storms}
-                self.blocks.update(blocks)
-                for block in blocks:
-                    if block.entries == EMPTY_BLOCK:
-                        del self.blocks[block.number]
-        return True
-
-    def _take_zombie(self, identity: Identity, new: SavedZombie) -> bool:
-        """Of a zombie that was noted twice, the first detection and the highest step stay."""
-        old = self.zombies.get(identity)
-        if old is None and len(self.zombies) >= MAX_ZOMBIES:
+    def take(self, change: Change) -> bool:
+        """Apply a change; return False, and do nothing, when it is beyond the bounds."""
+        blocks = change.blocks or ()
+        if not all(map(_sound, blocks)):
             return False
-        if old is not None:
-            detected, step_ns = old.detected_boot_ns, max(old.step_ns or 0, new.step_ns or 0)
-            detected = new.detected_boot_ns if detected is None else detected
-            new = replace(new, detected_boot_ns=detected, step_ns=step_ns or None)
-        self.zombies[identity] = new
+        if change.zombie is not None:
+            identity = change.zombie.child.identity
+            if identity not in self.zombies and len(self.zombies) >= MAX_ZOMBIES:
+                return False
+            self.zombies[identity] = change.zombie
+        if change.gone is not None:
+            self.zombies.pop(change.gone, None)
+        if change.storms is not None:
+            self.storms = {storm.number: storm for storm in change.storms}
+        self.blocks.update(blocks)
+        for number, entries in blocks:
+            if entries == EMPTY_BLOCK:
+                del self.blocks[number]
         return True
 
-    def notes(self) -> Iterator[Note]:
-        """Yield what a file that says all this must hold."""
-        yield from self.zombies.values()
+    def changes(self) -> Iterator[Change]:
+        """Yield what makes an empty state this one."""
+        yield from (Change(zombie=zombie) for zombie in self.zombies.values())
         if self.storms or self.blocks:
-            yield Storms(tuple(self.storms.values()), tuple(map(Block._make, self.blocks.items())))
+            blocks = map(Block._make, self.blocks.items())
+            yield Change(storms=tuple(self.storms.values()), blocks=tuple(blocks))
 
     def members(self, now_boot_ns: int) -> "dict[int, array[int]]":
         """Return pid, start_ticks, pid, … of the counted zombies, by number of their storm."""

@@ -18,7 +18,14 @@ from tracer.clock import boot_ns
 from tracer.state import lock
 from tracer.state.codec import BadStateError
 from tracer.state.files import UnsafeFileError, check_folder, open_own
-from tracer.state.format import Note, SavedState, decode_note, encode_note, header, is_header
+from tracer.state.format import (
+    Change,
+    SavedState,
+    decode_change,
+    encode_change,
+    header,
+    is_header,
+)
 
 STATE = "state"
 PART = "state.part"
@@ -104,7 +111,7 @@ class StateStore:
         while (line := file.readline(LINE_LIMIT_BYTES)).endswith(b"\n"):
             size += len(line)
             try:
-                damaged += not state.take(decode_note(line, now_boot_ns))
+                damaged += not state.take(decode_change(line, now_boot_ns))
             except BadStateError:
                 damaged += 1
         damaged += len(line) == LINE_LIMIT_BYTES
@@ -128,11 +135,11 @@ class StateStore:
         """Whether append() is not enough: the file is missing, incomplete or has grown."""
         return self.writes and (not self._size or self.grown or not self._in_place())
 
-    def append(self, notes: Iterable[Note]) -> bool:
+    def append(self, changes: Iterable[Change]) -> bool:
         """Add lines to the file; return whether they are in it.
 
         Call it beside writing a log line: a kill -9 between the two is the only moment
-        in which that line can be lost (note first) or repeated (line first).
+        in which that line can be lost (change first) or repeated (line first).
         """
         if not self.writes or not self._size:
             return False
@@ -140,7 +147,7 @@ class StateStore:
             if self._file is None:
                 self._file = open_own(self._folder / STATE, os.O_WRONLY | os.O_APPEND)
                 os.ftruncate(self._file, self._size)
-            self._size += _write(self._file, map(encode_note, notes))
+            self._size += _write(self._file, map(encode_change, changes))
         except OSError as error:
             # Half a line may be left: nothing more goes into this file.
             self._close_file()
@@ -149,7 +156,7 @@ class StateStore:
         self._said = ""
         return True
 
-    def rewrite(self, notes: Iterable[Note]) -> bool:
+    def rewrite(self, changes: Iterable[Change]) -> bool:
         """Replace the file by one with these lines; return whether that worked."""
         if not self.writes:
             return False
@@ -158,7 +165,7 @@ class StateStore:
         try:
             self._make_folder()
             descriptor = open_own(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
-            size = _write(descriptor, chain([header(self._boot_id)], map(encode_note, notes)))
+            size = _write(descriptor, chain([header(self._boot_id)], map(encode_change, changes)))
             part.replace(self._folder / STATE)
         except OSError as error:
             if descriptor is not None:
