@@ -57,12 +57,12 @@ def decode(kind: Any, value: Any, now_boot_ns: int) -> Any:
 @functools.cache
 def _reader(hint: Any, name: str) -> _Read:
     """Return what reads a value of that type, from a field of that name."""
-    kinds = [kind for kind in get_args(hint) if kind is not type(None)]
-    if kinds:
-        read = _reader(kinds[0], name)
-        if get_origin(hint) is tuple:
-            return lambda value, now: tuple(read(each, now) for each in _checked(value, list))
-        return lambda value, now: None if value is None else read(value, now)
+    if inner := _optional(hint):
+        some = _reader(inner, name)
+        return lambda value, now: None if value is None else some(value, now)
+    if get_origin(hint) is tuple:
+        each_of = _reader(get_args(hint)[0], name)
+        return lambda value, now: tuple(each_of(each, now) for each in _checked(value, list))
     if hint is int:
         return _number_reader(name)
     if hint is bytes:
@@ -76,19 +76,30 @@ def _reader(hint: Any, name: str) -> _Read:
 
 def _record_reader(kind: Any) -> _Read:
     hints = _hints(kind)
-    readers = {name: _reader(hint, name) for name, hint in hints.items()}
     if issubclass(kind, tuple):
-        in_order = tuple(readers.values())
+        in_order = [_reader(hint, name) for name, hint in hints.items()]
         return lambda value, now: kind(
             *[read(each, now) for read, each in zip(in_order, _checked(value, list), strict=True)]
         )
-    unknown = {name: None for name, hint in hints.items() if type(None) in get_args(hint)}
+    optional = {name: _optional(hint) for name, hint in hints.items()}
+    readers = [(name, _reader(optional[name] or hint, name)) for name, hint in hints.items()]
+    unknown = {name: None for name, inner in optional.items() if inner is not None}
 
     def read_row(value: Any, now: int) -> Any:
-        row = unknown | _checked(value, dict)
-        return kind(**{name: readers[name](row[name], now) for name in readers.keys() & row.keys()})
+        row = _checked(value, dict)
+        found = {name: read(row[name], now) for name, read in readers if name in row}
+        return kind(**unknown | found)
 
     return read_row
+
+
+def _optional(hint: Any) -> Any:
+    """Return the type besides None in a hint like `int | None`; None for another hint."""
+    kinds = get_args(hint)
+    if type(None) not in kinds:
+        return None
+    [kind] = [kind for kind in kinds if kind is not type(None)]
+    return kind
 
 
 def _number_reader(name: str) -> _Read:

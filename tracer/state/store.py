@@ -40,7 +40,6 @@ LINE_LIMIT_BYTES = 32 << 20
 """One line holds all counted zombies: 3 bytes for each of many, 11 in the worst case."""
 
 _BATCH_BYTES = 256 << 10
-_REPEATED = "Zombies may be reported again, and exit times that only the agent saw are unknown."
 
 
 class StateStore:
@@ -61,6 +60,7 @@ class StateStore:
         self._boot_id = boot_id
         self._say = say or logging.getLogger(__name__).warning
         self._said = ""
+        self._for_writing = False
         self._lock: int | None = None
         self._file: int | None = None
         """The file of this boot, to be appended to; only with lock()."""
@@ -74,6 +74,7 @@ class StateStore:
         """
         if not self._enabled or self._lock is not None:
             return
+        self._for_writing = True
         try:
             self._make_folder()
             self._lock = lock.take(self._folder / LOCK)
@@ -100,16 +101,16 @@ class StateStore:
         except FileNotFoundError:
             pass
         except BadStateError as error:
-            self._say(f"state file {path} is ignored: {error}. {_REPEATED}")
+            self._say(f"state file {path} is ignored: {error}. {self._effect}")
         except OSError as error:
             self._failed("read", error)
         return state
 
     def _read(self, file: IO[bytes], state: SavedState, now_boot_ns: int) -> None:
         """Apply the lines after the header. What follows the last newline is half a line."""
-        damaged, size = 0, file.tell()
+        damaged, lines, size = 0, 1, file.tell()
         while (line := file.readline(LINE_LIMIT_BYTES)).endswith(b"\n"):
-            size += len(line)
+            lines, size = lines + 1, size + len(line)
             try:
                 damaged += not state.take(decode_change(line, now_boot_ns))
             except BadStateError:
@@ -117,8 +118,9 @@ class StateStore:
         damaged += len(line) == LINE_LIMIT_BYTES
         if damaged:
             path = self._folder / STATE
-            self._say(f"state file {path}: damaged lines skipped: {damaged}. {_REPEATED}")
+            self._say(f"state file {path}: damaged lines skipped: {damaged}. {self._effect}")
         self._size = 0 if damaged else size
+        self._base = size * (len(state.zombies) + 2) // lines  # if each line has the same length
 
     @property
     def writes(self) -> bool:
@@ -205,6 +207,12 @@ class StateStore:
             os.close(self._file)
             self._file = None
 
+    @property
+    def _effect(self) -> str:
+        if self._for_writing:
+            return "After a restart of the agent, zombies may be reported again."
+        return "Exit times that only the agent saw are not shown."
+
     def _failed(self, doing: str, error: OSError) -> None:
         remedy = "Make the folder writable and free some space"
         if isinstance(error, UnsafeFileError):
@@ -212,7 +220,7 @@ class StateStore:
         elif doing == "read":
             remedy = "Run as the agent's user"
         why = f"cannot {doing} the state in {self._folder}: {error.strerror}"
-        said = f"{why}. {_REPEATED} {remedy}, or name another folder with --state-dir."
+        said = f"{why}. {self._effect} {remedy}, or name another folder with --state-dir."
         if said != self._said:
             self._said = said
             self._say(said)
