@@ -96,6 +96,7 @@ notes = st.builds(
     gone=st.none() | identities,
     storms=st.none()
     | st.lists(storms, max_size=3, unique_by=lambda storm: storm.number).map(tuple),
+    over=st.none() | st.lists(st.integers(0, 5), max_size=2).map(tuple),
     blocks=st.none()
     | st.lists(blocks, max_size=3, unique_by=lambda block: block.number).map(tuple),
 )
@@ -296,7 +297,7 @@ def test_the_last_line_of_storms_counts_and_blocks_gather():
     )
     assert list(state.members(NOW)[0]) == [1, 1, BLOCK_PIDS, 2]
     assert state.storms[0].detected == 3
-    state.take(Change(storms=(), blocks=(Block(0, EMPTY_BLOCK), Block(1, EMPTY_BLOCK))))
+    state.take(Change(over=(0,), blocks=(Block(0, EMPTY_BLOCK), Block(1, EMPTY_BLOCK))))
     assert state == SavedState()
 
 

@@ -183,15 +183,22 @@ class Checkpoint:
 
     def _storm_changes(self, table: Table) -> Iterator[Change]:
         """Compare the counted zombies as blocks of bytes: there may be a million of them."""
-        storms = tuple(self._storm(*numbered) for numbered in table.storm_counters())
+        known, storms = self._state.storms, set()
+        changed = []
+        for number, counter in table.storm_counters():
+            storms.add(number)
+            storm = self._storm(number, counter)
+            if storm != known.get(number):
+                changed.append(storm)
+        over = tuple(known.keys() - storms)
         saved, now = self._state.blocks, dict(enumerate(table.storm_blocks()))
-        changed = [
+        blocks = tuple(
             Block(number, entries)
             for number in now.keys() | saved.keys()
             if (entries := now.get(number, EMPTY_BLOCK)) != saved.get(number, EMPTY_BLOCK)
-        ]
-        if changed or storms != tuple(self._state.storms.values()):
-            yield Change(storms=storms, blocks=tuple(changed))
+        )
+        if changed or over or blocks:
+            yield Change(storms=tuple(changed), over=over, blocks=blocks)
 
     def _storm(self, number: int, counter: StormCounter) -> SavedStorm:
         known = self._state.storms.get(number)

@@ -78,13 +78,15 @@ class Change:
     Attributes:
         zombie: is new, or takes the place of what was known about it.
         gone: was reaped, and zombie_reaped was written if it had been reported.
-        storms: all storms that have zombies; None when none has changed.
+        storms: those that are new or have changed.
+        over: numbers of storms that have no zombies any more.
         blocks: those that have changed.
     """
 
     zombie: SavedZombie | None = None
     gone: Identity | None = None
     storms: tuple[SavedStorm, ...] | None = None
+    over: tuple[int, ...] | None = None
     blocks: tuple[Block, ...] | None = None
 
 
@@ -158,8 +160,9 @@ class SavedState:
             self.zombies[identity] = change.zombie
         if change.gone is not None:
             self.zombies.pop(change.gone, None)
-        if change.storms is not None:
-            self.storms = {storm.number: storm for storm in change.storms}
+        self.storms.update((storm.number, storm) for storm in change.storms or ())
+        for number in change.over or ():
+            self.storms.pop(number, None)
         self.blocks.update(blocks)
         for number, entries in blocks:
             if entries == EMPTY_BLOCK:

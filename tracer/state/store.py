@@ -37,7 +37,7 @@ GROWTH_BYTES = 4 << 20
 READ_LIMIT_BYTES = 128 << 20
 HEADER_LIMIT_BYTES = 4096
 LINE_LIMIT_BYTES = 32 << 20
-"""One line holds all counted zombies: 3 bytes for each of many, 11 in the worst case."""
+"""One line may hold all counted zombies: four million take 25 MB in the worst case."""
 
 _BATCH_BYTES = 256 << 10
 
