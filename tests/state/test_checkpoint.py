@@ -36,7 +36,7 @@ from tracer.table.table import Table
 BOOT = "0f5b1d2c-boot"
 PROC = ProcFs(Path("/proc"))
 RULES = StormRules(burst=2, refill_per_second=0.001)
-NOBODY = (4_000_001, 4_000_002, 4_000_003)
+GONE_PARENTS = (4_000_001, 4_000_002, 4_000_003)
 """Parents that are gone: pids that a test machine does not reach."""
 CGROUP = Cgroup("/kubepods/pod1", CgroupOrigin.KERNEL)
 
@@ -314,17 +314,17 @@ def test_a_storm_that_drained_is_forgotten_and_its_number_can_be_another_s(next_
 def test_storms_keep_their_members_apart_over_restarts(next_agent):
     """The next agent gives the storms other numbers than the last one did."""
     agent = next_agent(RULES)
-    for number, parent in enumerate(NOBODY):
+    for number, parent in enumerate(GONE_PARENTS):
         pids = range(2001 + 100 * number, 2011 + 100 * number)
         agent.table.apply(dead(*pids, parent=parent), boot_ns())
     expected = sorted(agent.table.storm_members())
-    first = [identity for parent, identity in expected if parent == NOBODY[0]]
+    first = [identity for parent, identity in expected if parent == GONE_PARENTS[0]]
     agent.save()
     assert sorted(next_agent(RULES).table.storm_members()) == expected
     again = next_agent(RULES)
     again.table.apply([Gone(each, boot_ns()) for each in first], boot_ns())
     again.save()
-    left = [pair for pair in expected if pair[0] != NOBODY[0]]
+    left = [pair for pair in expected if pair[0] != GONE_PARENTS[0]]
     assert sorted(next_agent(RULES).table.storm_members()) == left
     assert sorted(next_agent(RULES).table.storm_members()) == left
 
@@ -352,7 +352,7 @@ sys.path.insert(0, {tests!r})
 from test_checkpoint import *
 agent = Agent(Path({folder!r}), RULES)
 for start in range(1000, 10**6, 10):
-    agent.table.apply(dead(*range(start, start + 10), parent=NOBODY[0]), boot_ns())
+    agent.table.apply(dead(*range(start, start + 10), parent=GONE_PARENTS[0]), boot_ns())
     agent.save()
     print(agent.table.totals().zombies, flush=True)
 """

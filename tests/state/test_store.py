@@ -294,7 +294,7 @@ def test_a_file_that_is_too_large_is_refused_without_reading_it(store, folder, s
     assert f"larger than {READ_LIMIT_BYTES >> 20} MB" in said[0]
 
 
-def test_a_second_agent_is_refused_and_told_whose_pid_it_is(store, folder):
+def test_a_second_agent_is_refused_with_the_pid_of_the_first(store, folder):
     second = StateStore(folder, BOOT)
     with pytest.raises(PermanentError, match=rf"pid {os.getpid()}\) already uses.*{folder}"):
         second.lock()
@@ -429,7 +429,7 @@ assert not store.rewrite(known(pid) for pid in range(1, 2000))
 assert len(said) == 1, said
 assert load(folder) == fitted
 assert not (folder / PART).exists()
-# Room again: it works again, and new trouble is said again.
+# Room again: it works again, and a new error is reported again.
 subprocess.run(["mount", "-o", "remount,size=256k", "/mnt"], check=True)
 assert store.needs_rewrite and store.rewrite([known(1)])
 assert load(folder) == [zombie(1)]
@@ -441,7 +441,7 @@ print("fine")
     assert done.stdout == "fine\n", done.stderr
 
 
-def test_a_read_only_folder_is_said_once_and_still_tells_of_another_agent():
+def test_a_read_only_folder_is_said_once_and_another_agent_is_still_noticed():
     done = in_mount_namespace("""
 store = began(folder, said)
 store.append([known(1)])

@@ -27,7 +27,7 @@ from tracer.model.event import Event, EventName, StormContext
 
 NODE = "worker-1"
 NOW = 5_000 * NS
-"""The moment told of, boot clock."""
+"""The moment of the events, boot clock."""
 TO_WALL_NS = 1_795_341_942_123_456_789 - NOW
 """Makes NOW 2026-11-22T10:05:42.123456Z."""
 
@@ -117,7 +117,7 @@ def record(dead: Child | None = None, **changes) -> Record:
 
 
 def event(name: EventName = EventName.ZOMBIE_DETECTED, of: Record | None = None) -> Event:
-    """Make an event that tells of a zombie at NOW."""
+    """Make an event about a zombie at NOW."""
     return Event(name, NOW, record=record() if of is None else of)
 
 

@@ -65,7 +65,7 @@ class Checkpoint:
 
     Args:
         store: the folder.
-        proc: tells a storm's parent from a process that took its pid since.
+        proc: distinguishes the parent of a storm from a process that took its pid since.
         writes: the agent keeps state; --follow only reads it, and reports again what
             the agent has reported.
     """
