@@ -13,7 +13,7 @@ def measure(scale):
     from tracer.model import Record, Zombie
     from tracer.procfs.fs import ProcFs
     from tracer.render.document import zombie_document
-    from tracer.sinks.jsonlog import json_line
+    from tracer.sinks.json_line import json_line
     from tracer.sources.core.source import CoreSource
 
     rounds = 100 if scale.quick else 1000

@@ -76,10 +76,14 @@ def identification(options: Options, proc: ProcFs, *, watch: bool = True) -> Ide
     return Identification(attributor, pods, reason)
 
 
-def start_logging(options: Options) -> None:
-    """Let the program's own messages go to stderr, a line each."""
+def start_logging(options: Options, handler: logging.Handler | None = None) -> None:
+    """Send the program's own messages to a handler, by default to stderr, one per line."""
+    logging.captureWarnings(capture=True)
     logging.basicConfig(
-        level=options.log_level.upper(), format="tracer: %(levelname)s: %(message)s"
+        level=options.log_level.upper(),
+        format="tracer: %(levelname)s: %(message)s",
+        handlers=None if handler is None else [handler],
+        force=handler is not None,
     )
 
 

@@ -120,6 +120,7 @@ def _main_sink(chosen: Options, memory: Checkpoint, late: _Late, *, live: bool) 
         on_closed=closed,
     )
     log.start()
+    build.start_logging(chosen, log.handler())
     return log
 
 

@@ -217,7 +217,7 @@ def _saved(chosen: Options, proc: ProcFs) -> dict[Identity, Child]:
 
 def _print_json(found: list[Group], chosen: Options) -> None:
     from tracer.render.document import zombie_document  # noqa: PLC0415 - only here
-    from tracer.sinks.jsonlog import json_line  # noqa: PLC0415
+    from tracer.sinks.json_line import json_line  # noqa: PLC0415
 
     to_wall_ns = boot_to_wall_ns()
     out = sys.stdout

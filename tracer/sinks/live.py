@@ -67,7 +67,7 @@ class LiveSink:
             colour=colour,
             refresh=terminal and environment.get("TERM", "dumb") != "dumb",
         )
-        self._writer = LineWriter(
+        self._writer: LineWriter[Event] = LineWriter(
             descriptor,
             self._render,
             limit=limit,

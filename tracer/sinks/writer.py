@@ -6,43 +6,48 @@ there is nothing to write.
 """
 
 import errno
+import logging
 import os
 import select
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
-from tracer.model.event import Event
+from tracer.sinks.complaints import Complaints
 
-Render = Callable[[Event], bytes | None]
-"""An event as the bytes to write, newline included; None writes nothing."""
+_log = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
+"""What is queued: events, log records."""
 
 _GONE = frozenset({errno.EPIPE, errno.EBADF, errno.ECONNRESET, errno.ENXIO})
 """The reader is gone for good. A full disk (ENOSPC) is not: it may have room again."""
 
 _RETRY_MILLISECONDS = 1000
+_NEWLINE = ord("\n")
 
 
-class LineWriter:
-    """Renders and writes events in a thread of its own, in order.
+class LineWriter(Generic[Item]):
+    """Renders and writes items in a thread of its own, in order.
 
     Args:
         descriptor: where to write; not closed.
-        render: called in the thread.
-        limit: events queued at most; further ones are dropped and counted.
-        written: called in the thread after an event's bytes are out.
+        render: called in the thread; returns whole lines, newline included, or None to
+            write nothing.
+        limit: items queued at most; further ones are dropped and counted.
+        written: called in the thread after an item's bytes are out.
         on_closed: called in the thread, once, when the reader went away.
-        name: of the thread, and in the one complaint about a failing descriptor.
+        name: of the thread, and in complaints about a failing descriptor.
     """
 
     def __init__(
         self,
         descriptor: int,
-        render: Render,
+        render: Callable[[Item], bytes | None],
         *,
         limit: int,
-        written: Callable[[Event], None] | None = None,
+        written: Callable[[Item], None] | None = None,
         on_closed: Callable[[], None] | None = None,
         name: str = "writer",
     ) -> None:
@@ -52,24 +57,25 @@ class LineWriter:
         self._written = written
         self._on_closed = on_closed
         self._name = name
-        self._queue: deque[Event] = deque()
+        self._queue: deque[Item] = deque()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._dropped = 0
         self._failed = 0
-        self._complained = False
+        self._complaints = Complaints()
+        self._torn = False
         self._stopping = False
         self._thread: threading.Thread | None = None
         self.closed = False
         """The reader went away: nothing will be written any more."""
 
-    def emit(self, event: Event) -> None:
-        """Queue an event and return at once."""
+    def emit(self, item: Item) -> None:
+        """Queue an item and return at once."""
         if self.closed or self._stopping:
             return
         if len(self._queue) >= self._limit:
             self._dropped += 1
             return
-        self._queue.append(event)
+        self._queue.append(item)
         self._wake_up()
         if self._thread is None:
             # Not in the constructor: a caller may still fork or drop privileges.
@@ -85,7 +91,7 @@ class LineWriter:
         os.eventfd_write(self._wake, 1)
 
     def dropped(self) -> int:
-        """Return how many events found no room, or could not be written."""
+        """Return how many items found no room, or could not be written."""
         return self._dropped + self._failed
 
     def close(self, timeout_seconds: float) -> None:
@@ -120,40 +126,67 @@ class LineWriter:
             if self._wake in ready:
                 os.eventfd_read(self._wake)
 
-    def _one(self, event: Event) -> None:
+    def _one(self, item: Item) -> None:
         try:
-            line = self._render(event)
-            if line is not None:
-                self._write(line)
+            line = self._render(item)
+        except Exception as error:  # noqa: BLE001 - one bad item must not end the log
+            self._failed += 1
+            self._report_bug(error, "an event could not be rendered and is not in the output")
+            return
+        if line is not None and not self._written_out(line):
+            return
+        if self._written is None:
+            return
+        try:
+            self._written(item)
+        except Exception as error:  # noqa: BLE001 - nor may whoever wants to know
+            self._report_bug(error, "an event was written, but what had to follow failed")
+
+    def _written_out(self, line: bytes) -> bool:
+        try:
+            self._write(line)
         except OSError as error:
             self._failed += 1
             if error.errno in _GONE or (error.errno == errno.EIO and self._is_terminal()):
                 self._close()
             else:
-                self._complain(error)
-            return
-        except Exception as error:  # noqa: BLE001 - one bad record must not end the log
-            self._failed += 1
-            self._complain(error)
-            return
-        if self._written is None:
-            return
-        try:
-            self._written(event)
-        except Exception as error:  # noqa: BLE001 - nor may whoever wants to know
-            self._complain(error)
+                self._complaints.failed(
+                    error.errno,
+                    f"tracer: {self._name}: cannot write: {error.strerror};"
+                    " lines are being lost until this is resolved",
+                )
+            return False
+        self._complaints.succeeded()
+        return True
+
+    def _report_bug(self, error: Exception, what: str) -> None:
+        # Through logging, as the descriptor works: in the agent it becomes a line of the log.
+        self._complaints.failed(
+            type(error).__name__,
+            f"{self._name}: {what}: {error!r}; please file a bug with this line",
+            say=_log.error,
+        )
 
     def _write(self, line: bytes) -> None:
-        """Write a whole line; one write(2) unless the kernel takes only a part."""
-        rest = memoryview(line)
+        """Write a whole line; one write(2) unless the kernel takes only a part.
+
+        A disk that fills up takes a part. What was written stays: cutting the file back
+        (ftruncate) could cut off what another process that shares it has appended since.
+        The next line begins with a newline instead, so that only the torn one is lost.
+        """
+        rest = memoryview(b"\n" + line if self._torn else line)
         while rest:
             try:
-                rest = rest[os.write(self._descriptor, rest) :]
+                taken = os.write(self._descriptor, rest)
             except BlockingIOError:
                 # Whoever shares this terminal or pipe with us made it non-blocking.
                 writable = select.poll()
                 writable.register(self._descriptor, select.POLLOUT)
                 writable.poll(_RETRY_MILLISECONDS)
+                continue
+            if taken:
+                self._torn = rest[taken - 1] != _NEWLINE
+            rest = rest[taken:]
 
     def _is_terminal(self) -> bool:
         return os.isatty(self._descriptor)
@@ -162,10 +195,3 @@ class LineWriter:
         self.closed = True
         if self._on_closed is not None:
             self._on_closed()
-
-    def _complain(self, error: Exception) -> None:
-        """Say once what fails; the count says how often."""
-        if self._complained:
-            return
-        self._complained = True
-        sys.stderr.write(f"tracer: {self._name}: {error!r}; said once, lost lines are counted\n")
