@@ -346,7 +346,7 @@ def test_a_full_map_loses_no_zombie(tmp_path):
         assert changed["level"] == "error"
         assert changed["source"]["name"] == changed["source"]["previous"] == "core"
         assert "--map-entries" in changed["source"]["reason"]
-        assert changed["lost"]["map"] > 0
+        assert changed["lost"]["map_full"] > 0
         gone = [pid for family in families for pid in family.reap(30)]
         assert len(gone) == 90
         running.lines_of(gone, "zombie_reaped", timeout=90)
@@ -482,5 +482,5 @@ def test_the_last_line_says_why_it_ended(cast):
     assert line["event"] == "agent_stopped"
     assert line["source"] == {"name": "core", "reason": "SIGTERM"}
     assert cast.agent.errors == ""
-    assert line["lost"]["log"] == 0
+    assert line["lost"]["sink"] == 0
     assert len(cast.agent.events("agent_stopped")) == 1

@@ -17,6 +17,7 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from support.records import HOST, NEVER, NOW, POD
 
+from tracer.agent.summary import lost
 from tracer.clock import NS
 from tracer.errors import PermanentError, UsageError
 from tracer.model import (
@@ -95,6 +96,13 @@ def test_a_scraper_can_parse_them_and_no_help_is_missing(sink):
     families = list(text_string_to_metric_families(generate_latest(sink.registry).decode()))
     assert all(family.documentation for family in families)
     assert len(families) == 11
+
+
+def test_stages_have_the_names_of_the_log(sink):
+    stages = lost(STATUS.losses, STATUS.sink_drops)
+    assert set(stages) >= {"map_full", "recursion_misses", "parse_errors", "sink"}
+    for stage, count in stages.items():
+        assert value(sink, "zombie_tracer_lost_total", stage=stage) == count
 
 
 def test_what_nobody_knows_is_left_out():

@@ -177,7 +177,7 @@ def other_events() -> list[Event]:
                     "reaped": 0,
                     "by_namespace": [{"name": "example", "zombies": 12}],
                 },
-                "lost": {"map": 0, "log": 3},
+                "lost": {"map_full": 0, "sink": 3},
             },
         ),
         Event(EventName.AGENT_STOPPED, NOW, fields={"source": {"name": "core", "reason": None}}),

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from tracer.model import Attribution, Cause, Losses, Record, Storm
-from tracer.model.status import ZombieGroup
+from tracer.model.status import ZombieGroup, lost_by_stage
 from tracer.render.fields import KERNEL_BYTES
 from tracer.table.table import Totals
 
@@ -87,12 +87,4 @@ def zombies(totals: Totals, since: Totals, counted: Iterable[ZombieGroup]) -> Fi
 
 def lost(losses: Losses, dropped: int) -> Fields:
     """Name each stage with what it lost."""
-    return {
-        "map": losses.map_full,
-        "queue": losses.queue_full,
-        "ring": losses.ring_full,
-        "recursion_misses": losses.recursion_misses,
-        "parse_errors": losses.parse_errors,
-        "forks": losses.forks_lost,
-        "log": dropped,
-    }
+    return {**lost_by_stage(losses, dropped)}

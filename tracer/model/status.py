@@ -1,7 +1,7 @@
 """Whether the agent is alive and ready, and what it says of itself. Pure."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 from tracer.clock import NS
 from tracer.model import Losses
@@ -63,6 +63,17 @@ class EngineStatus:
     sink_drops: int = 0
     snapshot_ns: int | None = None
     kubernetes_up: bool | None = None
+
+
+def lost_by_stage(losses: Losses, sink_drops: int) -> dict[str, int]:
+    """Return what was lost under the names of the stages, for the log and the metrics.
+
+    The stages are the fields of Losses, and `sink` for lines that a sink could not write.
+    """
+    return {
+        **{stage.name: getattr(losses, stage.name) for stage in fields(losses)},
+        "sink": sink_drops,
+    }
 
 
 StatusFunction = Callable[[], EngineStatus]

@@ -5,7 +5,6 @@ CONTAINERS containers or NAMESPACES namespaces the rest is counted as "_other".
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import fields
 
 from prometheus_client import (
     CollectorRegistry,
@@ -21,7 +20,15 @@ from prometheus_client.registry import Collector
 from tracer.clock import NS, boot_ns
 from tracer.model import Attribution, Cause, CauseCode
 from tracer.model.event import Event, EventName, StormContext
-from tracer.model.status import OTHER, EngineStatus, StatusFunction, ZombieGroup, fold, oldest
+from tracer.model.status import (
+    OTHER,
+    EngineStatus,
+    StatusFunction,
+    ZombieGroup,
+    fold,
+    lost_by_stage,
+    oldest,
+)
 
 CONTAINERS = 250
 """Containers with series of their own: more than the pods of a node (110 by default)."""
@@ -195,10 +202,8 @@ def _agent(status: EngineStatus) -> Iterator[Metric]:
         " all but sink, whose lines are gone.",
         labels=["stage"],
     )
-    losses = status.losses
-    for stage in fields(losses):
-        lost.add_metric([stage.name], getattr(losses, stage.name))
-    lost.add_metric(["sink"], status.sink_drops)
+    for stage, count in lost_by_stage(status.losses, status.sink_drops).items():
+        lost.add_metric([stage], count)
     yield lost
     if status.source is not None:
         source = GaugeMetricFamily(
