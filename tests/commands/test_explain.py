@@ -125,7 +125,7 @@ def test_a_dead_leader_is_alive(tmp_path):
     finally:
         process.kill()
         process.wait()
-    assert "is alive, and no zombie" in result.stdout
+    assert "is alive and not a zombie" in result.stdout
     assert result.returncode == 0
 
 

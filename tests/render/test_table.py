@@ -10,16 +10,8 @@ from support.golden import check_golden
 
 from tracer.model import Attribution, CauseCode, Confidence
 from tracer.render.document import zombie_document
-from tracer.render.table import (
-    BY_PARENT,
-    BY_POD,
-    BY_ZOMBIE,
-    Group,
-    bytes_text,
-    group_by_parent,
-    group_by_pod,
-    render_table,
-)
+from tracer.render.groups import Group, group_by_parent, group_by_pod
+from tracer.render.table import BY_PARENT, BY_POD, BY_ZOMBIE, bytes_text, render_table
 from tracer.render.text import escape_untrusted, width
 
 

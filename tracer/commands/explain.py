@@ -16,7 +16,8 @@ from tracer.errors import UsageError
 from tracer.model import Child, Identity
 from tracer.options import Options
 from tracer.procfs.fs import ProcFs
-from tracer.render.explanation import Explanation, render_explanation
+from tracer.render.explanation import Explanation
+from tracer.render.explanation_text import render_explanation
 from tracer.sinks.live import terminal_columns
 from tracer.sources.core.source import CoreSource
 from tracer.sources.select import open_source
@@ -128,9 +129,9 @@ def _saved(chosen: Options, proc: ProcFs) -> dict[Identity, Child]:
 def _print(story: Explanation, chosen: Options, *, as_json: bool) -> None:
     to_wall_ns = boot_to_wall_ns()
     if as_json:
-        from tracer.render.explanation_json import story_document  # noqa: PLC0415 - only here
+        from tracer.render.explanation_json import explanation_document  # noqa: PLC0415 - only here
 
-        document = story_document(story, node_name=chosen.node_name, to_wall_ns=to_wall_ns)
+        document = explanation_document(story, node_name=chosen.node_name, to_wall_ns=to_wall_ns)
         sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=True) + "\n")
         return
     columns = min(terminal_columns(sys.stdout.fileno()) or _WIDEST, _WIDEST)

@@ -14,15 +14,8 @@ from tracer.errors import UsageError
 from tracer.model import Child, Identity, Record, Snapshot, Source, Zombie
 from tracer.options import Options
 from tracer.procfs.fs import ProcFs
-from tracer.render.table import (
-    BY_PARENT,
-    BY_POD,
-    BY_ZOMBIE,
-    Group,
-    group_by_parent,
-    group_by_pod,
-    render_table,
-)
+from tracer.render.groups import Group, group_by_parent, group_by_pod
+from tracer.render.table import BY_PARENT, BY_POD, BY_ZOMBIE, render_table
 from tracer.sinks.live import terminal_columns
 from tracer.sources.core.source import CoreSource
 from tracer.sources.select import open_source

@@ -5,15 +5,8 @@ from collections.abc import Iterable, Mapping
 from tracer.clock import rfc3339
 from tracer.model import Attribution, Record
 from tracer.model.event import LEVELS, Event, EventName
-from tracer.render.fields import (
-    FIELDS,
-    Getter,
-    Scene,
-    in_pod,
-    paths,
-    scene_of_record,
-    scene_of_storm,
-)
+from tracer.render.context import FieldContext, record_context, storm_context
+from tracer.render.fields import FIELDS, Getter, in_pod, paths
 
 SCHEMA_VERSION = 1
 """Of the lines; fields are added without raising it, never renamed."""
@@ -45,24 +38,24 @@ _SAMPLE = _tree(paths("process", "zombie"))
 _ORIGIN = _tree(paths("k8s", "container", "systemd"))
 
 
-def _build(tree: _Tree, scene: Scene) -> Document:
+def _build(tree: _Tree, context: FieldContext) -> Document:
     return {
-        name: _build(inner, scene) if isinstance(inner, dict) else inner(scene)
+        name: _build(inner, context) if isinstance(inner, dict) else inner(context)
         for name, inner in tree.items()
     }
 
 
-def _facts(tree: _Tree, scene: Scene) -> Document:
+def _facts(tree: _Tree, context: FieldContext) -> Document:
     """Build, and let the whole pod be null outside pods."""
-    document = _build(tree, scene)
+    document = _build(tree, context)
     k8s = document["k8s"]
-    if isinstance(k8s, dict) and not in_pod(scene.attribution):
+    if isinstance(k8s, dict) and not in_pod(context.attribution):
         k8s["pod"] = None
     return document
 
 
-def _head(scene_wall_ns: int, level: str, event: EventName | None) -> Document:
-    head: Document = {"timestamp": rfc3339(scene_wall_ns), "level": level}
+def _head(wall_ns: int, level: str, event: EventName | None) -> Document:
+    head: Document = {"timestamp": rfc3339(wall_ns), "level": level}
     if event is not None:
         head["event"] = event.value
     head["schema_version"] = SCHEMA_VERSION
@@ -82,23 +75,23 @@ def zombie_document(
     Args:
         record: the zombie.
         node_name: the node it is on.
-        to_wall_ns: what must be added to boot times, from clock.boot_to_wall_ns().
-        at_boot_ns: the moment told of; when None it follows from the record's age.
-        event: which event tells it.
+        to_wall_ns: what must be added to a boot time to get Unix time.
+        at_boot_ns: the moment of the event; when None it follows from the record's age.
+        event: which event.
     """
-    scene = scene_of_record(
+    context = record_context(
         record, node_name=node_name, to_wall_ns=to_wall_ns, at_boot_ns=at_boot_ns
     )
     level = LEVELS[EventName.ZOMBIE_DETECTED if event is None else event]
-    return _head(scene.at_boot_ns + to_wall_ns, level, event) | _facts(_ZOMBIE, scene)
+    return _head(context.at_boot_ns + to_wall_ns, level, event) | _facts(_ZOMBIE, context)
 
 
 def origin_document(attribution: Attribution, *, node_name: str) -> Document:
-    """Return only whose it is: `k8s`, `container` and `systemd`, for other events' fields."""
-    scene = Scene(
+    """Return only `k8s`, `container` and `systemd`, as fields of other events."""
+    context = FieldContext(
         node_name=node_name, to_wall_ns=0, at_boot_ns=0, parent_pid=0, attribution=attribution
     )
-    return _facts(_ORIGIN, scene)
+    return _facts(_ORIGIN, context)
 
 
 def event_document(event: Event, *, node_name: str, to_wall_ns: int, version: str) -> Document:
@@ -107,8 +100,8 @@ def event_document(event: Event, *, node_name: str, to_wall_ns: int, version: st
     Args:
         event: what happened.
         node_name: the node it happened on.
-        to_wall_ns: what must be added to boot times, from clock.boot_to_wall_ns().
-        version: of the agent, told when it starts and stops.
+        to_wall_ns: what must be added to a boot time to get Unix time.
+        version: of the agent; part of the lines about its start and stop.
     """
     if event.record is not None:
         return zombie_document(
@@ -128,27 +121,27 @@ def event_document(event: Event, *, node_name: str, to_wall_ns: int, version: st
 
 
 def _storm_facts(event: Event, *, node_name: str, to_wall_ns: int) -> Document:
-    context = event.storm
-    if context is None:
+    storm = event.storm
+    if storm is None:
         raise ValueError("no storm in this event")
     at = event.at_boot_ns
-    scene = scene_of_storm(context, node_name=node_name, to_wall_ns=to_wall_ns, at_boot_ns=at)
+    context = storm_context(storm, node_name=node_name, to_wall_ns=to_wall_ns, at_boot_ns=at)
     samples = [
         _build(
             _SAMPLE,
-            Scene(
+            FieldContext(
                 node_name=node_name,
                 to_wall_ns=to_wall_ns,
                 at_boot_ns=at,
                 parent_pid=zombie.child.parent_pid,
-                attribution=context.attribution,
+                attribution=storm.attribution,
                 zombie=zombie,
                 age_ns=zombie.age_ns(at),
             ),
         )
-        for zombie in context.storm.samples
+        for zombie in storm.storm.samples
     ]
-    return _merged(_facts(_STORM, scene), {"storm": {"samples": samples}})
+    return _merged(_facts(_STORM, context), {"storm": {"samples": samples}})
 
 
 def _merged(base: Mapping[str, object], more: Mapping[str, object]) -> Document:

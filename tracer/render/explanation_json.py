@@ -1,4 +1,4 @@
-"""The story of `tracer explain -o json`: the contract's documents and more. Pure."""
+"""`tracer explain -o json`: the contract's documents of the zombies, and what is around them."""
 
 from tracer.model import Process
 from tracer.render.document import Document, zombie_document
@@ -7,29 +7,32 @@ from tracer.render.fields import seconds
 from tracer.render.words import state_name
 
 
-def story_document(story: Explanation, *, node_name: str, to_wall_ns: int) -> Document:
-    """Return the story as one object.
+def explanation_document(explanation: Explanation, *, node_name: str, to_wall_ns: int) -> Document:
+    """Return the explanation as one object.
 
     `kind` is zombie, reaped, process or dead_leader; `zombies` are the documents of
     `scan -o json`: the one asked about, or those of the process asked about.
     """
-    waits = story.view.waits
+    waits = explanation.view.waits
     return {
         "schema_version": 1,
-        "kind": story.kind.value,
-        "pid": story.pid,
-        "source": {"name": story.source},
-        "watched_seconds": seconds(story.watched_ns),
-        "process": _process(story.subject) if story.kind in _LIVING else None,
-        "tree": [_process(process) for process in story.ancestors],
+        "kind": explanation.kind.value,
+        "pid": explanation.pid,
+        "source": {"name": explanation.source},
+        "watched_seconds": seconds(explanation.watched_ns),
+        "process": _process(explanation.subject) if explanation.kind in _LIVING else None,
+        "tree": [_process(process) for process in explanation.ancestors],
         "zombies": [
             zombie_document(
-                record, node_name=node_name, to_wall_ns=to_wall_ns, at_boot_ns=story.now_boot_ns
+                record,
+                node_name=node_name,
+                to_wall_ns=to_wall_ns,
+                at_boot_ns=explanation.now_boot_ns,
             )
-            for record in story.records
+            for record in explanation.records
         ],
-        "zombies_of_parent": len(story.family),
-        "living_children": story.living_children,
+        "zombies_of_parent": len(explanation.family),
+        "living_children": explanation.living_children,
         "waits": None
         if waits is None
         else {
@@ -37,9 +40,9 @@ def story_document(story: Explanation, *, node_name: str, to_wall_ns: int) -> Do
             "specific": waits.specific,
             "reaped": waits.reaped,
             "reaped_late": waits.reaped_late,
-            "watched_seconds": seconds(story.now_boot_ns - waits.watched_since_boot_ns),
+            "watched_seconds": seconds(explanation.now_boot_ns - waits.watched_since_boot_ns),
         },
-        "steps": list(story.steps),
+        "steps": list(explanation.steps),
     }
 
 

@@ -1,105 +1,21 @@
-"""The one table of fields: what is known, and under which name it is told.
+"""The one table of fields: what is known, and under which name it is reported.
 
 JSON lines, `scan -o json` and the columns for people all read this table, so that
-they cannot tell different things. A path, joined with dots, is the OpenTelemetry
-attribute name. The order is that of the contract.
+they cannot disagree. A path, joined with dots, is the OpenTelemetry attribute name.
+The order is that of the contract.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 
-from tracer.clock import NS, rfc3339
-from tracer.model import (
-    Attribution,
-    Cause,
-    Child,
-    Container,
-    Process,
-    Record,
-    Storm,
-    Waits,
-    Workload,
-    Zombie,
-)
-from tracer.model.event import StormContext
+from tracer.clock import NS
+from tracer.model import Attribution, Cause, Child, Container, Process, Storm, Waits, Workload
+from tracer.render.context import FieldContext
 from tracer.render.words import core_dumped, exit_code, exit_signal, state_name
 
 KERNEL_BYTES = 10_547
 """Unreclaimable kernel memory that one zombie holds, measured as slab growth over 300,000."""
 
-
-@dataclass(frozen=True, slots=True)
-class Scene:
-    """What one line tells of, with what is needed to tell it.
-
-    Attributes:
-        node_name: the node.
-        to_wall_ns: what makes a boot time a Unix time.
-        at_boot_ns: the moment of the event.
-        parent_pid: of the zombie, or of the storm.
-        zombie: None in the line of a storm.
-        storm: None in the line of a zombie.
-    """
-
-    node_name: str
-    to_wall_ns: int
-    at_boot_ns: int
-    parent_pid: int
-    attribution: Attribution
-    parent: Process | None = None
-    cause: Cause | None = None
-    zombie: Zombie | None = None
-    age_ns: int | None = None
-    lifetime_ns: int | None = None
-    waits: Waits | None = None
-    command_line: str | None = None
-    storm: Storm | None = None
-
-    def wall(self, boot_ns: int | None) -> str | None:
-        """Write a boot time as RFC 3339."""
-        return None if boot_ns is None else rfc3339(boot_ns + self.to_wall_ns)
-
-
-def scene_of_record(
-    record: Record, *, node_name: str, to_wall_ns: int, at_boot_ns: int | None = None
-) -> Scene:
-    """Set the scene for one zombie; the moment, when not given, follows from its age."""
-    if at_boot_ns is None:
-        died = record.zombie.child.dead_since_boot_ns
-        at_boot_ns = record.age_ns + (record.zombie.first_seen_boot_ns if died is None else died)
-    return Scene(
-        node_name=node_name,
-        to_wall_ns=to_wall_ns,
-        at_boot_ns=at_boot_ns,
-        parent_pid=record.zombie.child.parent_pid,
-        attribution=record.attribution,
-        parent=record.parent,
-        cause=record.cause,
-        zombie=record.zombie,
-        age_ns=record.age_ns,
-        lifetime_ns=record.lifetime_ns,
-        waits=record.waits,
-        command_line=record.command_line,
-    )
-
-
-def scene_of_storm(
-    context: StormContext, *, node_name: str, to_wall_ns: int, at_boot_ns: int
-) -> Scene:
-    """Set the scene for one parent's counter."""
-    return Scene(
-        node_name=node_name,
-        to_wall_ns=to_wall_ns,
-        at_boot_ns=at_boot_ns,
-        parent_pid=context.storm.parent_pid,
-        attribution=context.attribution,
-        parent=context.parent,
-        cause=context.cause,
-        storm=context.storm,
-    )
-
-
-Getter = Callable[[Scene], object]
+Getter = Callable[[FieldContext], object]
 
 
 def seconds(duration_ns: int | None) -> float | None:
@@ -108,34 +24,34 @@ def seconds(duration_ns: int | None) -> float | None:
 
 
 def _child(get: Callable[[Child], object]) -> Getter:
-    return lambda scene: None if scene.zombie is None else get(scene.zombie.child)
+    return lambda context: None if context.zombie is None else get(context.zombie.child)
 
 
 def _parent(get: Callable[[Process], object]) -> Getter:
-    return lambda scene: None if scene.parent is None else get(scene.parent)
+    return lambda context: None if context.parent is None else get(context.parent)
 
 
 def _waits(get: Callable[[Waits], object]) -> Getter:
-    return lambda scene: None if scene.waits is None else get(scene.waits)
+    return lambda context: None if context.waits is None else get(context.waits)
 
 
 def _cause(get: Callable[[Cause], object]) -> Getter:
-    return lambda scene: None if scene.cause is None else get(scene.cause)
+    return lambda context: None if context.cause is None else get(context.cause)
 
 
 def _storm(get: Callable[[Storm], object]) -> Getter:
-    return lambda scene: None if scene.storm is None else get(scene.storm)
+    return lambda context: None if context.storm is None else get(context.storm)
 
 
 def _workload(get: Callable[[Workload], object]) -> Getter:
-    return lambda scene: (
-        None if scene.attribution.workload is None else get(scene.attribution.workload)
+    return lambda context: (
+        None if context.attribution.workload is None else get(context.attribution.workload)
     )
 
 
 def _container(get: Callable[[Container], object]) -> Getter:
-    return lambda scene: (
-        None if scene.attribution.container is None else get(scene.attribution.container)
+    return lambda context: (
+        None if context.attribution.container is None else get(context.attribution.container)
     )
 
 
@@ -145,52 +61,52 @@ def _owner(kind: str) -> Getter:
     )
 
 
-def _pod_uid(scene: Scene) -> str | None:
-    workload, container = scene.attribution.workload, scene.attribution.container
+def _pod_uid(context: FieldContext) -> str | None:
+    workload, container = context.attribution.workload, context.attribution.container
     if workload is not None and workload.pod_uid is not None:
         return workload.pod_uid
     return None if container is None else container.pod_uid
 
 
-def _exit_time(scene: Scene) -> str | None:
-    return None if scene.zombie is None else scene.wall(scene.zombie.child.exit_boot_ns)
+def _exit_time(context: FieldContext) -> str | None:
+    return None if context.zombie is None else context.wall(context.zombie.child.exit_boot_ns)
 
 
-def _creation_time(scene: Scene) -> str | None:
-    return None if scene.zombie is None else scene.wall(scene.zombie.child.start_boot_ns)
+def _creation_time(context: FieldContext) -> str | None:
+    return None if context.zombie is None else context.wall(context.zombie.child.start_boot_ns)
 
 
-def _last_wait(scene: Scene) -> float | None:
-    if scene.waits is None or scene.waits.last_boot_ns is None:
+def _last_wait(context: FieldContext) -> float | None:
+    if context.waits is None or context.waits.last_boot_ns is None:
         return None
-    return seconds(max(0, scene.at_boot_ns - scene.waits.last_boot_ns))
+    return seconds(max(0, context.at_boot_ns - context.waits.last_boot_ns))
 
 
 def _known_pid(pid: int) -> int | None:
-    """Pid 0 is the kernel's way to say: not in your pid namespace."""
+    """Return None for pid 0, which the kernel shows for a process of another pid namespace."""
     return pid or None
 
 
-def _forker_is_parent(scene: Scene) -> bool | None:
-    if scene.zombie is None or scene.zombie.child.forker is None:
+def _forker_is_parent(context: FieldContext) -> bool | None:
+    if context.zombie is None or context.zombie.child.forker is None:
         return None
-    forker = scene.zombie.child.forker.identity
-    if scene.parent is not None:
-        return forker == scene.parent.identity
-    return forker.pid == scene.parent_pid
+    forker = context.zombie.child.forker.identity
+    if context.parent is not None:
+        return forker == context.parent.identity
+    return forker.pid == context.parent_pid
 
 
-def _cgroup(scene: Scene) -> str | None:
-    """Return its own cgroup, else the one that decided whose it is."""
-    if scene.zombie is not None and scene.zombie.child.cgroup is not None:
-        return scene.zombie.child.cgroup.path
-    return None if scene.attribution.cgroup is None else scene.attribution.cgroup.path
+def _cgroup(context: FieldContext) -> str | None:
+    """Return the zombie's own cgroup, else the one that it was attributed by."""
+    if context.zombie is not None and context.zombie.child.cgroup is not None:
+        return context.zombie.child.cgroup.path
+    return None if context.attribution.cgroup is None else context.attribution.cgroup.path
 
 
 FIELDS: Mapping[str, Getter] = {
     "process.pid": _child(lambda c: c.identity.pid),
     "process.vpid": _child(lambda c: c.vpid),
-    "process.parent_pid": lambda scene: _known_pid(scene.parent_pid),
+    "process.parent_pid": lambda context: _known_pid(context.parent_pid),
     "process.executable.name": _child(lambda c: c.comm or None),
     "process.user.id": _child(lambda c: c.uid),
     "process.creation.time": _creation_time,
@@ -201,10 +117,10 @@ FIELDS: Mapping[str, Getter] = {
     "process.exit.core_dumped": _child(lambda c: core_dumped(c.exit_status)),
     "process.state": _child(lambda _: "defunct"),
     "process.linux.cgroup": _cgroup,
-    "zombie.age_seconds": lambda scene: seconds(scene.age_ns),
-    "zombie.lifetime_seconds": lambda scene: seconds(scene.lifetime_ns),
+    "zombie.age_seconds": lambda context: seconds(context.age_ns),
+    "zombie.lifetime_seconds": lambda context: seconds(context.lifetime_ns),
     "zombie.kernel_bytes": lambda _: KERNEL_BYTES,
-    "zombie.siblings": lambda scene: None if scene.zombie is None else scene.zombie.siblings,
+    "zombie.siblings": lambda context: None if context.zombie is None else context.zombie.siblings,
     "storm.phase": _storm(lambda s: s.phase.value),
     "storm.zombies": _storm(lambda s: s.zombies),
     "storm.detected": _storm(lambda s: s.detected),
@@ -212,14 +128,14 @@ FIELDS: Mapping[str, Getter] = {
     "storm.rate_per_second": _storm(lambda s: round(s.rate_per_second, 3)),
     "storm.oldest_age_seconds": _storm(lambda s: seconds(s.oldest_age_ns)),
     "storm.kernel_bytes": _storm(lambda s: s.zombies * KERNEL_BYTES),
-    "storm.began.time": lambda scene: (
-        None if scene.storm is None else scene.wall(scene.storm.began_boot_ns)
+    "storm.began.time": lambda context: (
+        None if context.storm is None else context.wall(context.storm.began_boot_ns)
     ),
-    "parent.pid": lambda scene: _known_pid(scene.parent_pid),
+    "parent.pid": lambda context: _known_pid(context.parent_pid),
     "parent.vpid": _parent(lambda p: p.vpid),
     "parent.executable.name": _parent(lambda p: p.comm or None),
     "parent.executable.path": _parent(lambda p: p.path),
-    "parent.command_line": lambda scene: scene.command_line,
+    "parent.command_line": lambda context: context.command_line,
     "parent.state": _parent(lambda p: state_name(p.state)),
     "parent.is_init": _parent(lambda p: p.is_init),
     "parent.waits.any": _waits(lambda w: w.any),
@@ -228,7 +144,7 @@ FIELDS: Mapping[str, Getter] = {
     "forker.pid": _child(lambda c: None if c.forker is None else c.forker.identity.pid),
     "forker.executable.name": _child(lambda c: None if c.forker is None else c.forker.comm or None),
     "forker.is_parent": _forker_is_parent,
-    "k8s.node.name": lambda scene: scene.node_name,
+    "k8s.node.name": lambda context: context.node_name,
     "k8s.namespace.name": _workload(lambda w: w.namespace),
     "k8s.pod.name": _workload(lambda w: w.pod),
     "k8s.pod.uid": _pod_uid,
@@ -243,17 +159,17 @@ FIELDS: Mapping[str, Getter] = {
     "container.id": _container(lambda c: c.id),
     "container.runtime": _container(lambda c: c.runtime),
     "container.image.name": _workload(lambda w: w.image),
-    "systemd.unit": lambda scene: scene.attribution.unit,
+    "systemd.unit": lambda context: context.attribution.unit,
     "cause.code": _cause(lambda c: c.code.value),
     "cause.confidence": _cause(lambda c: c.confidence.value),
     "cause.evidence": _cause(lambda c: list(c.evidence)),
     "cause.advice": _cause(lambda c: c.advice),
 }
-"""Path to what it says of a scene; None is unknown or does not apply."""
+"""Path to the function that reads its value; None is unknown or does not apply."""
 
 
 def in_pod(attribution: Attribution) -> bool:
-    """Tell whether a pod is known to own it, be it without its name."""
+    """Return whether it belongs to a pod, even if the pod's name is unknown."""
     container = attribution.container
     return attribution.workload is not None or (
         container is not None

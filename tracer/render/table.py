@@ -3,13 +3,15 @@
 The cells are read from the same table of fields as the JSON (render/fields.py).
 """
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from tracer.clock import NS
 from tracer.durations import short_duration
-from tracer.model import Attribution, Confidence, Record
-from tracer.render.fields import FIELDS, KERNEL_BYTES, Scene, scene_of_record
+from tracer.model import Record
+from tracer.render.context import FieldContext, record_context
+from tracer.render.fields import FIELDS, KERNEL_BYTES
+from tracer.render.groups import Group, cause_codes
 from tracer.render.text import cut_middle, escape_untrusted, pad, width
 from tracer.render.words import exit_text, owner_text
 
@@ -18,25 +20,7 @@ _MIN_COLUMN = 12
 """Columns are never squeezed below this: a name cut to less tells nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Zombies told of in one row.
-
-    Attributes:
-        record: the oldest of them, with its parent, owner and cause.
-        zombies: how many they are.
-        parents: how many parents they have.
-        causes: codes of their causes, most frequent first; a `?` behind one that is at most
-            possible.
-    """
-
-    record: Record
-    zombies: int = 1
-    parents: int = 1
-    causes: tuple[str, ...] = ()
-
-
-Cell = Callable[[Group, Scene], str]
+Cell = Callable[[Group, FieldContext], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,75 +42,9 @@ class Column:
     squeeze: bool = False
 
 
-def group_by_parent(records: Iterable[Record]) -> list[Group]:
-    """Group zombies by their parent, the parent with the most first."""
-    return merge((Group(record) for record in records), lambda g: g.record.zombie.child.parent_pid)
-
-
-def group_by_pod(groups: Iterable[Group]) -> list[Group]:
-    """Group by container of a pod, by systemd unit, or by what else owns them.
-
-    Args:
-        groups: one for each parent (as group_by_parent returns them, or counted elsewhere).
-    """
-    return merge(groups, lambda g: owner_key(g.record.attribution), parents=True)
-
-
-def merge(
-    groups: Iterable[Group], key: Callable[[Group], Hashable], *, parents: bool = False
-) -> list[Group]:
-    """Unite groups with the same key; the largest comes first, then the oldest.
-
-    Args:
-        groups: what to unite.
-        key: what is the same in a united group.
-        parents: each group is another parent's, so parents add up.
-    """
-    together: dict[Hashable, list[Group]] = {}
-    for group in groups:
-        together.setdefault(key(group), []).append(group)
-    united = [_unite(same, add_parents=parents) for same in together.values()]
-    return sorted(united, key=lambda g: (-g.zombies, -g.record.age_ns))
-
-
-def _unite(groups: Sequence[Group], *, add_parents: bool) -> Group:
-    oldest = max(groups, key=lambda g: g.record.age_ns)
-    counts: dict[str, int] = {}
-    for group in groups:
-        for code in group.causes or _codes(group.record):
-            counts[code] = counts.get(code, 0) + group.zombies
-    return replace(
-        oldest,
-        zombies=sum(g.zombies for g in groups),
-        parents=sum(g.parents for g in groups) if add_parents else 1,
-        causes=tuple(sorted(_sure(counts), key=lambda code: -counts[code])),
-    )
-
-
-def _codes(record: Record) -> tuple[str, ...]:
-    if record.cause is None:
-        return ()
-    doubt = "?" if record.cause.confidence is Confidence.POSSIBLE else ""
-    return (f"{record.cause.code.value}{doubt}",)
-
-
-def _sure(codes: Collection[str]) -> list[str]:
-    """Leave out what is only possible of one zombie and surer of another."""
-    return [code for code in codes if not code.endswith("?") or code[:-1] not in codes]
-
-
-def owner_key(owner: Attribution) -> Hashable:
-    """Return what zombies of one row of `--by pod` have in common."""
-    if owner.workload is not None:
-        return (owner.workload.namespace, owner.workload.pod, owner.workload.container)
-    if owner.container is not None:
-        return (owner.container.pod_uid or owner.container.config_hash, owner.container.id)
-    return owner.unit
-
-
 def _field(path: str) -> Cell:
     get = FIELDS[path]
-    return lambda _, scene: value_text(get(scene))
+    return lambda _, context: value_text(get(context))
 
 
 def value_text(value: object) -> str:
@@ -158,7 +76,7 @@ def bytes_text(size: int) -> str:
     return f"{amount:.1f}GiB"
 
 
-def _pod_or_unit(group: Group, _: Scene) -> str:
+def _pod_or_unit(group: Group, _: FieldContext) -> str:
     owner = group.record.attribution
     return escape_untrusted(owner_text(owner) if owner.workload is None else owner.workload.pod)
 
@@ -168,7 +86,7 @@ _OLDEST = Column("OLDEST", lambda g, _: age_text(g.record), right=True)
 _OWNER = Column(
     "POD OR UNIT", lambda g, _: escape_untrusted(owner_text(g.record.attribution)), squeeze=True
 )
-_CAUSE = Column("CAUSE", lambda g, _: ",".join(g.causes or _codes(g.record)) or "-")
+_CAUSE = Column("CAUSE", lambda g, _: ",".join(g.causes or cause_codes(g.record)) or "-")
 _MEMORY = Column("MEMORY", lambda g, _: bytes_text(g.zombies * KERNEL_BYTES), wide=True, right=True)
 _DETAILS = (
     Column("CONFIDENCE", _field("cause.confidence"), wide=True),
@@ -238,8 +156,8 @@ def render_table(
         columns: of the terminal; None (a pipe) cuts nothing.
     """
     chosen = [column for column in layout if wide or not column.wide]
-    scenes = [scene_of_record(g.record, node_name="", to_wall_ns=to_wall_ns) for g in groups]
-    rows = [[c.cell(g, s) for c in chosen] for g, s in zip(groups, scenes, strict=True)]
+    contexts = [record_context(g.record, node_name="", to_wall_ns=to_wall_ns) for g in groups]
+    rows = [[c.cell(g, x) for c in chosen] for g, x in zip(groups, contexts, strict=True)]
     table = [[column.title for column in chosen], *rows]
     widths = [max(width(row[i]) for row in table) for i in range(len(chosen))]
     if columns is not None and not wide:

@@ -1,0 +1,85 @@
+"""What the fields of one line are read from: a zombie's record or a storm, and the moment."""
+
+from dataclasses import dataclass
+
+from tracer.clock import rfc3339
+from tracer.model import Attribution, Cause, Process, Record, Storm, Waits, Zombie
+from tracer.model.event import StormContext
+
+
+@dataclass(frozen=True, slots=True)
+class FieldContext:
+    """The facts of one line; a zombie's line has no storm, a storm's line no zombie.
+
+    Attributes:
+        node_name: the node.
+        to_wall_ns: what must be added to a boot time to get Unix time.
+        at_boot_ns: the moment of the event.
+        parent_pid: the parent of the zombie or of the storm.
+        attribution: whose they are.
+        parent: the parent now; None when unknown.
+        cause: the diagnosis.
+        zombie: the zombie.
+        age_ns: its age at that moment.
+        lifetime_ns: from exit to reaping, for a reaped one.
+        waits: how the parent waits.
+        command_line: the parent's, when asked for.
+        storm: the storm.
+    """
+
+    node_name: str
+    to_wall_ns: int
+    at_boot_ns: int
+    parent_pid: int
+    attribution: Attribution
+    parent: Process | None = None
+    cause: Cause | None = None
+    zombie: Zombie | None = None
+    age_ns: int | None = None
+    lifetime_ns: int | None = None
+    waits: Waits | None = None
+    command_line: str | None = None
+    storm: Storm | None = None
+
+    def wall(self, boot_ns: int | None) -> str | None:
+        """Write a boot time as RFC 3339."""
+        return None if boot_ns is None else rfc3339(boot_ns + self.to_wall_ns)
+
+
+def record_context(
+    record: Record, *, node_name: str, to_wall_ns: int, at_boot_ns: int | None = None
+) -> FieldContext:
+    """Return the context of one zombie; the moment, when not given, follows from its age."""
+    if at_boot_ns is None:
+        died = record.zombie.child.dead_since_boot_ns
+        at_boot_ns = record.age_ns + (record.zombie.first_seen_boot_ns if died is None else died)
+    return FieldContext(
+        node_name=node_name,
+        to_wall_ns=to_wall_ns,
+        at_boot_ns=at_boot_ns,
+        parent_pid=record.zombie.child.parent_pid,
+        attribution=record.attribution,
+        parent=record.parent,
+        cause=record.cause,
+        zombie=record.zombie,
+        age_ns=record.age_ns,
+        lifetime_ns=record.lifetime_ns,
+        waits=record.waits,
+        command_line=record.command_line,
+    )
+
+
+def storm_context(
+    storm: StormContext, *, node_name: str, to_wall_ns: int, at_boot_ns: int
+) -> FieldContext:
+    """Return the context of one storm."""
+    return FieldContext(
+        node_name=node_name,
+        to_wall_ns=to_wall_ns,
+        at_boot_ns=at_boot_ns,
+        parent_pid=storm.storm.parent_pid,
+        attribution=storm.attribution,
+        parent=storm.parent,
+        cause=storm.cause,
+        storm=storm.storm,
+    )
