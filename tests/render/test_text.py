@@ -33,7 +33,7 @@ ANY = st.text(st.characters(codec=None))
         ("🧟", "🧟"),
     ],
 )
-def test_makes_visible(text, shown):
+def test_escapes(text, shown):
     assert escape_untrusted(text) == shown
 
 

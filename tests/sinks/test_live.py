@@ -1,4 +1,4 @@
-"""The live view: aligned, under 100 columns, escape_untrusted, and right on a real terminal."""
+"""The live view: aligned, under 100 columns, names escaped, and right on a real terminal."""
 
 import contextlib
 import fcntl
@@ -26,7 +26,7 @@ from tracer.sinks.live import LiveSink, frame_bytes, wants_colour
 EVIL = "\x1b[2J\u202eevil\n"
 
 
-def scenes():
+def incident():
     """An incident from start to end, with everything the view can be given."""
     host = made.record(
         made.child(4242, 4000, exit_status=9, comm=EVIL, exit_boot_ns=None),
@@ -59,7 +59,7 @@ def scenes():
 
 def shown(**options):
     view = LiveView(zone=UTC, **options)
-    frames = [view.frame(event, to_wall_ns=made.TO_WALL_NS) for event in scenes()]
+    frames = [view.frame(event, to_wall_ns=made.TO_WALL_NS) for event in incident()]
     return b"".join(map(frame_bytes, frames)).decode()
 
 
@@ -81,7 +81,7 @@ def test_colour_changes_nothing_but_colour():
 
 
 @given(st.text(st.characters(codec=None), max_size=150), st.integers(1, 300))
-def test_whatever_a_tenant_writes_every_line_is_harmless_and_fits(name, columns):
+def test_whatever_a_tenant_writes_every_line_is_escaped_and_fits(name, columns):
     workload = replace(made.POD.workload, pod=name, namespace=name, container=name)
     cause = replace(made.NEVER, advice=name)
     evil = made.record(
@@ -91,7 +91,7 @@ def test_whatever_a_tenant_writes_every_line_is_harmless_and_fits(name, columns)
         cause=cause,
     )
     view = LiveView(zone=UTC, columns=columns)
-    for event in (made.event(of=evil), replace(scenes()[-2], fields={name: {"a": name}})):
+    for event in (made.event(of=evil), replace(incident()[-2], fields={name: {"a": name}})):
         for line in view.frame(event, to_wall_ns=made.TO_WALL_NS).lines:
             assert escape_untrusted(line) == line
             assert width(line) <= max(60, min(99, columns))

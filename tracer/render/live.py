@@ -1,8 +1,8 @@
 """The live view: events as aligned lines of under 100 columns for a person in an incident.
 
-An event is one line: when, what, for how long, who died, whose fault, how many, where.
-The cause with its advice follows on a line of its own, but not again while the same
-parent goes on for the same reason.
+An event is one line: time, what happened, age, zombie, parent, number of zombies, pod.
+The cause with its advice follows on a line of its own, unless the cause shown last is
+the same one of the same parent.
 """
 
 import textwrap
@@ -14,15 +14,15 @@ from tracer.clock import NS
 from tracer.durations import short_duration
 from tracer.model import Attribution, Cause, Process, Record, StormPhase
 from tracer.model.event import Event, EventName, StormContext
-from tracer.render.notices import told
+from tracer.render.notices import notice
 from tracer.render.text import cut, cut_middle, escape_untrusted, fit, pad, width
 from tracer.render.words import exit_text, owner_text
 
 MAX_COLUMNS = 99
 MIN_COLUMNS = 60
-"""A narrower terminal wraps: cutting pids and names to nothing would help less."""
+"""A narrower terminal wraps lines: cutting PIDs and names to nothing would help less."""
 _ADVICE_LINES = 2
-"""An advice that is longer is cut; `tracer explain PID` has all of it."""
+"""Longer advice is cut; `tracer explain PID` shows all of it."""
 _TIME, _WHAT, _AGE, _COUNT = 8, 6, 7, 6
 _FIXED = _TIME + _WHAT + _AGE + _COUNT + 6  # six single spaces between seven columns
 
@@ -34,17 +34,17 @@ _COLOURS = {
     "STORM": "\x1b[1;31m",
     "PIDS": "\x1b[1;31m",
     "SOURCE": "\x1b[1;35m",
-    "calm": "\x1b[32m",
-    "over": "\x1b[32m",
+    "ended": "\x1b[32m",
+    "clear": "\x1b[32m",
 }
-_OVER = {StormPhase.ENDED: "calm", StormPhase.DRAINED: "over"}
+_OVER = {StormPhase.ENDED: "ended", StormPhase.DRAINED: "clear"}
 _WORDS = {
     EventName.ZOMBIE_DETECTED: "zombie",
     EventName.ZOMBIE_AGED: "aged",
     EventName.ZOMBIE_REAPED: "reaped",
     EventName.PIDS_PRESSURE: "PIDS",
     EventName.SOURCE_CHANGED: "SOURCE",
-    EventName.SUMMARY: "sum",
+    EventName.SUMMARY: "status",
     EventName.AGENT_STARTED: "start",
     EventName.AGENT_STOPPED: "stop",
 }
@@ -54,8 +54,8 @@ class Frame(NamedTuple):
     """Lines to write.
 
     Attributes:
-        lines: without newlines; harmless but for our own colours.
-        replaces: how many of the newest lines on the screen they take the place of.
+        lines: without newlines; names in them are escaped.
+        replaces: how many of the newest lines on the screen they replace.
     """
 
     lines: tuple[str, ...]
@@ -63,13 +63,13 @@ class Frame(NamedTuple):
 
 
 class LiveView:
-    """Turns events into frames; remembers what is on the screen, and nothing else.
+    """Turns events into frames; remembers only what is on the screen.
 
     Args:
         zone: of the times shown.
         columns: width of the terminal; at most 99 are used.
         colour: use colours.
-        refresh: a storm's newest line takes the place of the one before.
+        refresh: a storm's newest line replaces the one before.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class LiveView:
         self.resize(columns)
 
     def resize(self, columns: int) -> None:
-        """Take a new width. Older lines may have been wrapped: none is replaced any more."""
+        """Set a new width. Older lines may have been wrapped by it, so none of them is replaced."""
         self._columns = min(MAX_COLUMNS, max(MIN_COLUMNS, columns))
         free = self._columns - _FIXED
         self._who = min(17, max(8, free // 4))
@@ -121,13 +121,13 @@ class LiveView:
         elif event.storm is not None:
             if self._refresh:
                 self._cause = None
-            yield self._flood(event, event.storm, to_wall_ns)
+            yield self._storm_row(event, event.storm, to_wall_ns)
             yield from self._why(event.storm.storm.parent_pid, event.storm.cause)
         else:
             what = _WORDS[event.name]
             head = f"{self._time(event, to_wall_ns)} {self._coloured(what, pad(what, _WHAT))} "
             room = self._columns - _TIME - _WHAT - 2
-            yield head + cut(escape_untrusted(told(event)), room)
+            yield head + cut(escape_untrusted(notice(event)), room)
 
     def _zombie(self, event: Event, record: Record, to_wall_ns: int) -> str:
         child = record.zombie.child
@@ -143,14 +143,14 @@ class LiveView:
             owner=record.attribution,
         )
 
-    def _flood(self, event: Event, context: StormContext, to_wall_ns: int) -> str:
+    def _storm_row(self, event: Event, context: StormContext, to_wall_ns: int) -> str:
         storm = context.storm
         over = storm.phase in _OVER
         return self._row(
             time=self._time(event, to_wall_ns),
             what=_OVER.get(storm.phase, "STORM"),
             age=short_duration(storm.oldest_age_ns),
-            dead=f"{storm.detected} in all" if over else f"+{storm.rate_per_second:.0f}/s",
+            dead=f"{storm.detected} total" if over else f"+{storm.rate_per_second:.0f}/s",
             parent=_parent(storm.parent_pid, context.parent),
             count=str(storm.zombies),
             owner=context.attribution,
@@ -179,7 +179,7 @@ class LiveView:
         return " ".join(cells).rstrip()
 
     def _why(self, parent_pid: int, cause: Cause | None) -> Iterator[str]:
-        """Yield the cause's line, unless it stands above already."""
+        """Yield the cause's lines, unless the last lines shown have it already."""
         if cause is None or self._cause == (parent_pid, cause.code.value):
             return
         self._cause = (parent_pid, cause.code.value)
@@ -224,13 +224,13 @@ def _parent(pid: int, parent: Process | None) -> str:
 
 
 def _death(status: int | None) -> str:
-    """Say how it died where that is news: not for an exit with 0."""
+    """Return how it ended, in parentheses; empty for an exit with 0, which needs no words."""
     text = exit_text(status)
     return "" if text in {"0", "-"} else f"({text})"
 
 
 def where_text(owner: Attribution, columns: int) -> str:
-    """Say whose it is in so many columns: without the container, and then without the middle."""
+    """Return pod or unit in so many columns: cut the container first, then the middle."""
     full = escape_untrusted(owner_text(owner))
     if width(full) <= columns or owner.workload is None:
         return cut_middle(full, columns)

@@ -17,7 +17,7 @@ from tracer.render.words import exit_text, owner_text
 
 _GAP = 2
 _MIN_COLUMN = 12
-"""Columns are never squeezed below this: a name cut to less tells nothing."""
+"""Columns are not squeezed below this: a name cut shorter is no longer recognised."""
 
 
 Cell = Callable[[Group, FieldContext], str]
@@ -29,7 +29,7 @@ class Column:
 
     Attributes:
         title: its heading.
-        cell: the text of a row, escape_untrusted.
+        cell: returns the text of a row, names escaped.
         wide: only in `-o wide`.
         right: numbers are aligned to the right.
         squeeze: may be cut in the middle when the terminal is narrow.
@@ -59,7 +59,7 @@ def value_text(value: object) -> str:
 
 
 def age_text(record: Record) -> str:
-    """Write an age; `>` for a lower bound, `-` where nothing but `now` is known."""
+    """Write an age; `>` marks a lower bound, `-` an unknown age."""
     if record.zombie.child.exit_boot_ns is not None:
         return short_duration(record.age_ns)
     unknown = record.zombie.child.dead_since_boot_ns is None and record.age_ns < NS
@@ -146,14 +146,14 @@ def render_table(
     wide: bool = False,
     columns: int | None = None,
 ) -> str:
-    """Return the table with its heading, each line ended; only the heading when there is nothing.
+    """Return the table as lines, its heading first; only the heading when there are no rows.
 
     Args:
         groups: the rows, in their order; for BY_ZOMBIE one for each record.
         layout: BY_PARENT, BY_ZOMBIE or BY_POD.
-        to_wall_ns: what makes a boot time a Unix time.
-        wide: all columns, none of them cut.
-        columns: of the terminal; None (a pipe) cuts nothing.
+        to_wall_ns: what must be added to a boot time to get Unix time.
+        wide: show all columns, uncut.
+        columns: width of the terminal; None (a pipe) cuts nothing.
     """
     chosen = [column for column in layout if wide or not column.wide]
     contexts = [record_context(g.record, node_name="", to_wall_ns=to_wall_ns) for g in groups]
@@ -174,7 +174,7 @@ def _line(row: Sequence[str], layout: Sequence[Column], widths: Sequence[int]) -
 
 
 def squeeze(widths: list[int], allowed: Sequence[bool], room: int) -> None:
-    """Make the widest of the allowed columns smaller until all fit or none can give more."""
+    """Narrow the widest of the allowed columns until all fit or none can be narrowed further."""
     while sum(widths) > room:
         able = [i for i, ok in enumerate(allowed) if ok and widths[i] > _MIN_COLUMN]
         if not able:

@@ -1,4 +1,4 @@
-"""Text for terminals: names written by tenants made escape_untrusted, and columns that align.
+"""Text for terminals: names written by tenants are escaped, and columns align.
 
 A process may call itself anything: an escape sequence that clears the screen, a
 bidirectional override that reverses the line, a newline with a forged line after it.
@@ -15,16 +15,16 @@ _SUSPECT = re.compile(r"[^\x20-\x7e]")
 _INVISIBLE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"})
 _INVISIBLE_BLANK = re.compile(f"[{_BLANKS}]")
 _MAX_MARKS = 2
-"""Combining marks on one letter: more than two is no language, but can cover the lines around."""
+"""Combining marks on one letter: no language needs more, and a stack of them covers other lines."""
 
 
 def escape_untrusted(text: str) -> str:
-    r"""Make visible what would move the cursor, reorder or hide text, or cannot be encoded.
+    r"""Escape what would move the cursor, reorder or hide text, or cannot be encoded.
 
     Control, escape, bidirectional, zero-width, private-use and unassigned characters,
     blanks other than the space, and lone surrogates become `\x1b`, `\u202e`,
-    `\U000e0041`. The result has one line, can be encoded as UTF-8, and is unchanged
-    by a second call.
+    `\U000e0041`. The result is one line, can be encoded as UTF-8, and a second call
+    leaves it unchanged.
     """
     if text.isascii() and text.isprintable():
         return text
@@ -64,26 +64,26 @@ def _without_towers(text: str) -> str:
 
 @lru_cache(maxsize=4096)
 def char_width(character: str) -> int:
-    """Return how many columns a harmless character takes: 0, 1 or 2 (UAX #11)."""
+    """Return how many columns an escaped text's character takes: 0, 1 or 2 (UAX #11)."""
     if unicodedata.category(character) in {"Mn", "Me"}:
         return 0
     return 2 if unicodedata.east_asian_width(character) in {"W", "F"} else 1
 
 
 def width(text: str) -> int:
-    """Return how many columns a harmless text takes."""
+    """Return how many columns an escaped text takes."""
     return len(text) if text.isascii() else sum(map(char_width, text))
 
 
 def cut(text: str, columns: int) -> str:
-    """Shorten to at most so many columns; `…` stands for what is left out at the end."""
+    """Shorten to at most so many columns, with `…` for what is cut off at the end."""
     if width(text) <= columns:
         return text
     return _head(text, columns - 1) + "…" if columns > 0 else ""
 
 
 def cut_middle(text: str, columns: int) -> str:
-    """Shorten in the middle: of pod names and paths, both ends tell them apart."""
+    """Shorten in the middle: pod names and paths are recognised by both ends."""
     if width(text) <= columns:
         return text
     if columns < 5:
@@ -107,7 +107,7 @@ def _head(text: str, columns: int) -> str:
 
 
 def pad(text: str, columns: int, *, right: bool = False) -> str:
-    """Fill with spaces up to so many columns; `right` aligns to the right."""
+    """Fill with spaces to so many columns; `right` aligns to the right."""
     blanks = " " * max(0, columns - width(text))
     return blanks + text if right else text + blanks
 

@@ -1,4 +1,4 @@
-"""Numbers and letters of the kernel as words: wait statuses, signals, process states, owners."""
+"""The kernel's numbers and letters as words: wait statuses, signals, process states, owners."""
 
 import signal
 
@@ -42,22 +42,22 @@ def signal_name(number: int) -> str:
 
 
 def exit_code(status: int | None) -> int | None:
-    """Return the exit code in a wait status; None when a signal killed it or nobody knows."""
+    """Return the exit code in a wait status; None when a signal killed it or it is unknown."""
     return None if status is None or status & 0x7F else status >> 8 & 0xFF
 
 
 def exit_signal(status: int | None) -> str | None:
-    """Name the signal in a wait status; None when it exited by itself or nobody knows."""
+    """Name the signal in a wait status; None when it exited by itself or it is unknown."""
     return signal_name(status & 0x7F) if status is not None and status & 0x7F else None
 
 
 def core_dumped(status: int | None) -> bool | None:
-    """Tell whether a wait status says that a core was dumped (WCOREFLAG)."""
+    """Return whether a wait status says that a core was dumped (WCOREFLAG)."""
     return None if status is None else bool(status & 0x7F and status & 0x80)
 
 
 def exit_text(status: int | None) -> str:
-    """Say in a word how it died: `0`, `137`, `SIGKILL`, `SIGSEGV core`, `-` for unknown."""
+    """Write a wait status: `0`, `137`, `SIGKILL`, `SIGSEGV core`, `-` for unknown."""
     name = exit_signal(status)
     if name is not None:
         return f"{name} core" if core_dumped(status) else name
@@ -66,12 +66,12 @@ def exit_text(status: int | None) -> str:
 
 
 def state_name(letter: str | None) -> str | None:
-    """Spell out a state letter of /proc/PID/stat; a letter that is new stays a letter."""
+    """Spell out a state letter of /proc/PID/stat; an unknown letter stays a letter."""
     return None if letter is None else STATES.get(letter, letter)
 
 
 def owner_text(attribution: Attribution) -> str:
-    """Say whose a process is: `namespace/pod/container`, a container, a systemd unit, or `-`."""
+    """Name where a process runs: `namespace/pod/container`, a container, a systemd unit, or `-`."""
     workload, container = attribution.workload, attribution.container
     if workload is not None:
         names = (workload.namespace, workload.pod, workload.container)

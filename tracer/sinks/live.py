@@ -14,14 +14,14 @@ QUEUE_LIMIT = 5_000
 
 
 def wants_colour(environment: Mapping[str, str], *, terminal: bool) -> bool:
-    """Tell whether to use colours: on a terminal that can, unless NO_COLOR says no."""
+    """Return whether to use colours: on a capable terminal, unless NO_COLOR is set."""
     return (
         terminal and environment.get("TERM", "dumb") != "dumb" and not environment.get("NO_COLOR")
     )
 
 
 def terminal_columns(descriptor: int) -> int | None:
-    """Return the width of a terminal; None when it is none, or does not say."""
+    """Return the width of a terminal; None for anything else, or when it is unknown."""
     try:
         return os.get_terminal_size(descriptor).columns or None
     except OSError:
@@ -31,17 +31,17 @@ def terminal_columns(descriptor: int) -> int | None:
 class LiveSink:
     """Shows events as they come, in a thread of its own.
 
-    The terminal is asked for its width before each event, so that a resize (SIGWINCH)
+    The width of the terminal is read before each event, so that a resize (SIGWINCH)
     takes effect with the next line and needs no signal handler.
 
     Args:
-        descriptor: where to; 1 is stdout.
-        environment: NO_COLOR and TERM are read from it; os.environ when None.
-        zone: of the times shown; None is the local zone.
+        descriptor: where to write; 1 is stdout.
+        environment: holds NO_COLOR and TERM; os.environ when None.
+        zone: of the times shown; None for the local zone.
         limit: events that may wait.
         written: called, in the sink's thread, after an event is shown.
         on_closed: called once, in the sink's thread, when the reader is gone.
-        to_wall_ns: tells what makes a boot time a Unix time.
+        to_wall_ns: returns what must be added to a boot time to get Unix time.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class LiveSink:
         self._writer.close(timeout_seconds)
 
     def _usable_columns(self) -> int:
-        """Return the width to use: one less than the terminal's, as the last column may wrap."""
+        """Return the width to use: one less than the terminal's, whose last column may wrap."""
         columns = terminal_columns(self._descriptor)
         return MAX_COLUMNS if columns is None else columns - 1
 
@@ -111,6 +111,6 @@ class LiveSink:
 
 
 def frame_bytes(frame: Frame) -> bytes:
-    """Encode a frame: first go up to, and clear, what it replaces."""
+    """Encode a frame: move up to what it replaces and clear that first."""
     up = f"\x1b[{frame.replaces}A\x1b[J" if frame.replaces else ""
     return (up + "".join(f"{line}\n" for line in frame.lines)).encode()
