@@ -11,7 +11,7 @@ from support.schema import check_scan, problems
 
 from tracer.model import Attribution, Container, StormPhase, Waits
 from tracer.model.event import LEVELS, EventName
-from tracer.render.document import event_document, origin_document, zombie_document
+from tracer.render.document import event_document, zombie_document
 from tracer.render.fields import FIELDS
 from tracer.render.words import exit_text, signal_name, state_name
 
@@ -63,9 +63,9 @@ def test_every_other_event_follows_the_schema(event):
 
 
 def test_no_event_name_is_left_untested():
-    told = {event.name for event in [made.storm(), *made.other_events()]}
+    covered = {event.name for event in [made.storm(), *made.other_events()]}
     zombie_events = {EventName.ZOMBIE_DETECTED, EventName.ZOMBIE_AGED, EventName.ZOMBIE_REAPED}
-    assert told | zombie_events == set(EventName)
+    assert covered | zombie_events == set(EventName)
 
 
 def test_a_reaped_one_carries_its_lifetime():
@@ -98,10 +98,11 @@ def test_a_killed_one_has_a_signal_and_no_code():
 
 def test_a_pod_without_a_name_is_still_a_pod():
     nameless = Attribution(container=Container("ab" * 32, "cri-o", pod_uid="u-1"))
-    assert origin_document(nameless, node_name="n")["k8s"]["pod"] == {"name": None, "uid": "u-1"}
+    built = scan(made.record(attribution=nameless))
+    assert built["k8s"]["pod"] == {"name": None, "uid": "u-1"}
 
 
-def test_forker_and_waits_are_told_at_the_moment_of_the_event():
+def test_forker_and_waits_are_those_at_the_moment_of_the_event():
     waits = Waits(2, 5, made.NOW - 3_000_000_000, None, 7, 0, 0, 0, 0)
     other = made.record(parent=made.process(pid=1), waits=waits)
     built = scan(other)
@@ -155,7 +156,7 @@ def test_states_are_words():
 
 
 def test_the_schema_is_closed():
-    """A field that nobody planned, a wrong level or a missing field is found."""
+    """An unplanned field, a wrong level or a missing field is found."""
     good = event_document(made.event(), version="0.1.0", **AT)
     for wrong in (
         {**good, "extra": 1},

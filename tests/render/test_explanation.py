@@ -1,4 +1,4 @@
-"""The text of `tracer explain`: what it says of each kind of process, and that it is harmless."""
+"""The text of `tracer explain`: what it says of each kind of process, and that names in it are escaped."""
 
 from dataclasses import replace
 from typing import NamedTuple
@@ -63,7 +63,7 @@ def test_golden():
     blocked = (BlockedWait(WaitFor.PROCESS, 12, 0), BlockedWait(WaitFor.GROUP, None, 0))
     shown = {
         "a zombie": explanation(),
-        "a zombie that nobody saw die, without BPF": explanation(
+        "a zombie whose exit was not seen, without BPF": explanation(
             records=(unseen,), family=(), view=View(None, blocked), attribution=made.HOST
         ),
         "reaped meanwhile": explanation(Kind.REAPED, family=()),
@@ -82,7 +82,7 @@ def test_golden():
 
 
 @given(st.text(st.characters(codec=None), max_size=40), st.integers(40, 120))
-def test_names_of_tenants_do_no_harm(name, columns):
+def test_names_of_tenants_are_escaped(name, columns):
     evil = made.process(comm=name, path=name)
     of = explanation(
         subject=evil,

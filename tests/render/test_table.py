@@ -78,7 +78,7 @@ def test_the_table_says_what_the_json_says():
     record = records()[0]
     document = zombie_document(record, node_name="n", to_wall_ns=made.TO_WALL_NS)
     row = render([Group(record)], BY_ZOMBIE, wide=True).splitlines()[1]
-    for told in (
+    for shown in (
         document["process"]["pid"],
         document["process"]["exit"]["time"],
         document["process"]["creation"]["time"],
@@ -87,11 +87,11 @@ def test_the_table_says_what_the_json_says():
         document["container"]["image"]["name"],
         document["cause"]["code"],
     ):
-        assert str(told) in row
+        assert str(shown) in row
 
 
 @given(st.text(st.characters(codec=None), max_size=60), st.integers(100, 200))
-def test_any_name_fits_and_is_harmless(name, columns):
+def test_any_name_fits_and_is_escaped(name, columns):
     workload = replace(made.POD.workload, pod=name or "p")
     record = made.record(made.child(comm=name), attribution=replace(made.POD, workload=workload))
     for layout in (BY_PARENT, BY_ZOMBIE, BY_POD):

@@ -1,4 +1,4 @@
-"""JSON on one line: exact, harmless to a terminal, and bounded whatever is in it."""
+"""JSON on one line: exact, safe on a terminal, and bounded whatever is in it."""
 
 import json
 import math
@@ -42,7 +42,7 @@ def visible(value):
 
 
 @given(VALUES)
-def test_any_value_reads_back_and_is_harmless(value):
+def test_any_value_reads_back_and_is_safe(value):
     line = json_line(value)
     line.encode("utf-8")
     assert json.loads(line) == visible(value)
@@ -55,7 +55,7 @@ def test_infinities_become_null():
 
 
 def test_del_alone_is_escaped():
-    """A text is not harmless because it is ASCII."""
+    """ASCII text is not safe by itself."""
     assert json_line("\x7f") == '"\\u007f"'
 
 

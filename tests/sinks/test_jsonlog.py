@@ -1,4 +1,4 @@
-"""The JSON log: every line whole and valid, and no reader can hold up the agent."""
+"""The JSON log: every line whole and valid, and no reader can delay the agent."""
 
 import os
 import socket
@@ -72,7 +72,7 @@ def test_a_line_is_one_write():
             assert parse_line(theirs.recv(1 << 16))["event"] == "zombie_detected"
 
 
-def test_a_blocked_reader_delays_nobody_and_drops_are_counted(pipe):
+def test_a_blocked_reader_does_not_delay_and_drops_are_counted(pipe):
     log = sink(pipe[1], limit=50)
     began = time.monotonic()
     for _ in range(2000):
@@ -123,7 +123,7 @@ def test_a_reader_that_goes_away_amid_lines_is_noticed_once(pipe):
     assert calls == [1]
 
 
-def test_a_full_disk_is_counted_and_gone_over(capfd):
+def test_a_full_disk_is_counted_and_outlived(capfd):
     full = os.open("/dev/full", os.O_WRONLY)
     log = sink(full)
     for _ in range(3):
@@ -150,14 +150,14 @@ def test_a_descriptor_that_somebody_made_non_blocking_gets_every_line(pipe):
 
 
 def test_written_is_called_in_order_and_after_the_line(pipe):
-    told = []
-    log = sink(pipe[1], level="warning", written=told.append)
+    reported = []
+    log = sink(pipe[1], level="warning", written=reported.append)
     events = [made.event(), made.other_events()[0], made.storm()]
     for event in events:
         log.emit(event)
     log.close(10)
     close_end(pipe, 1)
-    assert told == events
+    assert reported == events
     assert [line["event"] for line in parse_lines(everything(pipe[0]))] == [
         "zombie_detected",
         "zombie_storm",
@@ -189,7 +189,7 @@ def test_one_bad_record_does_not_end_the_log(pipe, caplog):
         ('"\\', '"\\'),
     ],
 )
-def test_names_reach_the_log_exactly_and_a_terminal_unharmed(pipe, name, value):
+def test_names_reach_the_log_exactly_and_a_terminal_safely(pipe, name, value):
     log = sink(pipe[1])
     log.emit(made.event(of=made.record(made.child(comm=name))))
     log.close(10)

@@ -91,6 +91,16 @@ def test_metrics_are_those_of_the_contract(sink):
     assert text == GOLDEN.read_text()
 
 
+UNITS = {"seconds": "seconds", "bytes": "bytes"}
+
+
+def test_help_names_the_unit(sink):
+    """Whoever reads a series in a dashboard sees the HELP text, not this repository."""
+    for family in text_string_to_metric_families(generate_latest(sink.registry).decode()):
+        unit = UNITS.get(family.name.rpartition("_")[2])
+        assert unit is None or unit in family.documentation.lower(), family
+
+
 def test_a_scraper_can_parse_them_and_no_help_is_missing(sink):
     sink.emit(event(EventName.ZOMBIE_DETECTED, record()))
     families = list(text_string_to_metric_families(generate_latest(sink.registry).decode()))
@@ -105,7 +115,7 @@ def test_stages_have_the_names_of_the_log(sink):
         assert value(sink, "zombie_tracer_lost_total", stage=stage) == count
 
 
-def test_what_nobody_knows_is_left_out():
+def test_what_is_unknown_is_left_out():
     sink = MetricsSink(EngineStatus, process_metrics=False)
     text = generate_latest(sink.registry).decode()
     for name in ("exits_total", "kubernetes_up", "snapshot_duration", "source_info"):
@@ -117,7 +127,7 @@ def test_a_storm_is_counted_once_however_often_it_pauses(sink):
     table = Table(0, StormRules(burst=1, refill_per_second=0.001, interval_ns=NS))
     detected = reaped = 0
 
-    def tell(transitions):
+    def report(transitions):
         nonlocal detected, reaped
         for transition in transitions:
             if isinstance(transition, StormChanged):
@@ -127,22 +137,22 @@ def test_a_storm_is_counted_once_however_often_it_pauses(sink):
 
     def born(pids, now):
         children = [Child(Identity(pid, 1), 77, 0, exit_boot_ns=now) for pid in pids]
-        tell(table.apply(children, now))
+        report(table.apply(children, now))
 
     def gone(pids, now):
-        tell(table.apply([Gone(Identity(pid, 1), now) for pid in pids], now))
+        report(table.apply([Gone(Identity(pid, 1), now) for pid in pids], now))
 
     def total(kind, **labels):
         return value(sink, f"zombie_tracer_{kind}_total", namespace="example", **labels)
 
     born(range(101), NS)
     gone(range(40), 2 * NS)
-    tell(table.tick(3 * NS))
-    tell(table.tick(5 * NS))
+    report(table.tick(3 * NS))
+    report(table.tick(5 * NS))
     born(range(200, 210), 6 * NS)
     gone([*range(40, 101), *range(200, 210)], 7 * NS)
-    tell(table.tick(9 * NS))
-    tell(table.tick(11 * NS))
+    report(table.tick(9 * NS))
+    report(table.tick(11 * NS))
     assert (detected, reaped) == (110, 110)
     assert total("detected", cause="parent_never_waits") == 110
     assert total("reaped") == 110
@@ -151,7 +161,7 @@ def test_a_storm_is_counted_once_however_often_it_pauses(sink):
     assert total("detected", cause="parent_never_waits") == 113
 
 
-def test_a_lower_bound_is_no_lifetime(sink):
+def test_a_lower_bound_is_not_a_lifetime(sink):
     sink.emit(event(EventName.ZOMBIE_REAPED, record(exit_seen=False, lifetime_ns=NS)))
     assert value(sink, "zombie_tracer_zombie_lifetime_seconds_count") == 0
     assert value(sink, "zombie_tracer_reaped_total", namespace="example") == 1
@@ -280,7 +290,7 @@ def test_openmetrics_is_served_to_who_asks_for_it(server):
         assert answer.read().endswith(b"# EOF\n")
 
 
-def test_not_ready_until_a_source_is_attached_and_the_reason_is_told(server, status):
+def test_not_ready_until_a_source_is_attached_with_the_reason(server, status):
     status[0] = EngineStatus(not_ready="no BPF here: CAP_BPF is missing")
     assert get(server, "/readyz") == (503, "no BPF here: CAP_BPF is missing\n")
     assert get(server, "/healthz") == (200, "ok\n")
@@ -296,11 +306,13 @@ def test_unhealthy_when_the_loop_hangs(server, status):
 
 
 def test_other_paths_are_not_found_and_head_has_no_body(server):
-    assert get(server, "/")[0] == 404
+    code, text = get(server, "/")
+    assert code == 404
+    assert "/metrics, /healthz and /readyz" in text
     assert get(server, "/healthz", method="HEAD") == (200, "")
 
 
-def test_an_error_inside_is_told_not_hidden(server, status):
+def test_an_internal_error_is_shown(server, status):
     status[0] = None
     code, text = get(server, "/readyz")
     assert code == 500
@@ -438,7 +450,7 @@ def test_addresses(text, address):
         "h:²",
     ],
 )
-def test_what_is_no_address_is_quoted(text):
+def test_what_is_not_an_address_is_quoted(text):
     with pytest.raises(UsageError, match="is not HOST:PORT") as caught:
         parse_address(text)
     assert repr(text) in str(caught.value)

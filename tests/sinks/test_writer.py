@@ -149,19 +149,19 @@ def complaints():
 
 
 def test_complaints_are_bounded_by_time(complaints):
-    tell, said = complaints
+    failing, said = complaints
     for second in range(600):
-        tell.at(second)
-        tell.say("full")
-        tell.succeeded()
+        failing.at(second)
+        failing.say("full")
+        failing.succeeded()
     assert 10 <= len(said) <= 15
 
 
 def test_a_failure_that_lasts_is_said_once(complaints):
-    tell, said = complaints
+    failing, said = complaints
     for second in range(600):
-        tell.at(second)
-        tell.say("full")
+        failing.at(second)
+        failing.say("full")
     assert said == ["full"]
 
 

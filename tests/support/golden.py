@@ -1,6 +1,6 @@
-"""Golden files: what a rendering looked like when somebody last looked at it.
+"""Golden files: the text that a rendering is known to give.
 
-`TRACER_REWRITE_GOLDEN=1 make test` writes them anew; look at the difference in git.
+`TRACER_REWRITE_GOLDEN=1 make test` rewrites them; review the difference in git.
 """
 
 import os

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from tracer.clock import rfc3339
-from tracer.model import Attribution, Record
+from tracer.model import Record
 from tracer.model.event import LEVELS, Event, EventName
 from tracer.render.context import FieldContext, record_context, storm_context
 from tracer.render.fields import FIELDS, Getter, in_pod, paths
@@ -35,7 +35,6 @@ _ZOMBIE = _tree(
 )
 _STORM = _tree(paths("storm", "parent", "k8s", "container", "systemd", "cause"))
 _SAMPLE = _tree(paths("process", "zombie"))
-_ORIGIN = _tree(paths("k8s", "container", "systemd"))
 
 
 def _build(tree: _Tree, context: FieldContext) -> Document:
@@ -84,14 +83,6 @@ def zombie_document(
     )
     level = LEVELS[EventName.ZOMBIE_DETECTED if event is None else event]
     return _head(context.at_boot_ns + to_wall_ns, level, event) | _facts(_ZOMBIE, context)
-
-
-def origin_document(attribution: Attribution, *, node_name: str) -> Document:
-    """Return only `k8s`, `container` and `systemd`, as fields of other events."""
-    context = FieldContext(
-        node_name=node_name, to_wall_ns=0, at_boot_ns=0, parent_pid=0, attribution=attribution
-    )
-    return _facts(_ORIGIN, context)
 
 
 def event_document(event: Event, *, node_name: str, to_wall_ns: int, version: str) -> Document:

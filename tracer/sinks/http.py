@@ -19,13 +19,14 @@ from tracer.errors import PermanentError, UsageError
 from tracer.model.status import STALE_AFTER_SECONDS, StatusFunction, why_not_alive
 
 _CONNECTIONS = 32
-"""At a time. Whoever opens more is hung up on, so that no thread piles up."""
+"""Connections at a time; further ones are closed, so that threads do not pile up."""
 
 _TIMEOUT_SECONDS = 10
-"""For a client to say what it wants and to take it."""
+"""For a client to send its request and to read the answer."""
 
 
 _TEXT = "text/plain; charset=utf-8"
+_PATHS = b"not found; this server has /metrics, /healthz and /readyz\n"
 
 
 class Address(NamedTuple):
@@ -36,10 +37,10 @@ class Address(NamedTuple):
 
 
 def parse_address(text: str) -> Address:
-    """Return the address that HOST:PORT, [HOST]:PORT or :PORT names.
+    """Parse HOST:PORT, [HOST]:PORT or :PORT.
 
     Raises:
-        UsageError: it names none.
+        UsageError: it is none of these.
     """
     host, colon, port = text.rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")
@@ -58,7 +59,7 @@ def parse_address(text: str) -> Address:
 
 def _bad_address(text: str) -> UsageError:
     return UsageError(
-        f"--metrics-address {text!r} is not HOST:PORT: use for example :9464,"
+        f"--metrics-address {text!r} is not HOST:PORT; write for example :9464,"
         " 127.0.0.1:9464 or [::1]:9464"
     )
 
@@ -67,11 +68,11 @@ class MetricsServer:
     """Serves until close(). Constructing it opens nothing.
 
     Args:
-        address: where.
-        registry: what /metrics shows.
-        status: what the probes ask.
-        stale_after_seconds: how long the loop may be silent before /healthz fails.
-        clock: boot time in nanoseconds.
+        address: where to listen.
+        registry: the metrics of /metrics.
+        status: the engine's status, for the probes.
+        stale_after_seconds: how long the engine's loop may be silent before /healthz fails.
+        clock: returns boot time in nanoseconds.
     """
 
     def __init__(
@@ -92,14 +93,14 @@ class MetricsServer:
 
     @property
     def port(self) -> int:
-        """The port listened on: the one asked for, or the one found when 0 was."""
+        """The port listened on: the one given, or the one the kernel chose for port 0."""
         return self._address.port if self._server is None else self._server.server_port
 
     def start(self) -> None:
-        """Listen, and serve from now on.
+        """Listen, and serve from now on in threads.
 
         Raises:
-            PermanentError: the address is in use, not this machine's, or not allowed.
+            PermanentError: the address is in use, not of this machine, or not allowed.
         """
         self._server = _listen(self._address, self)
         threading.Thread(target=self._server.serve, name="metrics", daemon=True).start()
@@ -127,15 +128,15 @@ def _listen(address: Address, owner: MetricsServer) -> "_Server":
         return _Server(family, where_to, owner)
     except socket.gaierror as error:
         raise PermanentError(
-            f"{where}: the host cannot be resolved ({error.strerror}):"
+            f"{where}: the host name cannot be resolved ({error.strerror});"
             " give an address of this machine, or :PORT for all of them"
         ) from error
     except OSError as error:
         remedy = {
-            errno.EADDRINUSE: "another program (or another agent) listens there:"
+            errno.EADDRINUSE: "another program or agent is listening there;"
             " stop it or choose another port",
             errno.EADDRNOTAVAIL: "give an address of this machine, or :PORT for all of them",
-            errno.EACCES: "choose a port from 1024 on",
+            errno.EACCES: "choose a port above 1023",
         }.get(error.errno or 0, "choose another address")
         reason = os.strerror(error.errno or errno.EIO)
         raise PermanentError(f"{where}: {reason}: {remedy}") from error
@@ -164,7 +165,7 @@ class _Server(ThreadingHTTPServer):
         self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
 
     def serve(self) -> None:
-        """Serve until stop(), asleep in between: serve_forever() would wake twice a second."""
+        """Serve until stop() without waking up in between: serve_forever() polls twice a second."""
         while not self._stopping:
             self.handle_request()
         self.server_close()
@@ -182,7 +183,7 @@ class _Server(ThreadingHTTPServer):
         try:
             super().process_request(request, client_address)
         except RuntimeError:
-            # No thread to be had: just when pids have run out somebody wants to know.
+            # No thread can be created: PIDs have run out, and the probes must still be answered.
             self.process_request_thread(request, client_address)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
@@ -192,7 +193,7 @@ class _Server(ThreadingHTTPServer):
             self._free.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: a client that hangs up is not worth a traceback."""
+        """Print nothing: a client that hangs up is not worth a traceback."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -202,9 +203,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         try:
             status, content_type, body = self._page()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the client should know
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client must learn it
             status, content_type = HTTPStatus.INTERNAL_SERVER_ERROR, _TEXT
-            body = f"{type(error).__name__}: {error}\n".encode()
+            body = f"internal error: {type(error).__name__}: {error}\n".encode()
         self.send_response(status)
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
@@ -228,10 +229,10 @@ class _Handler(BaseHTTPRequestHandler):
             case "/readyz":
                 return _probe(owner.status().not_ready)
             case _:
-                return HTTPStatus.NOT_FOUND, _TEXT, b"/metrics /healthz /readyz\n"
+                return HTTPStatus.NOT_FOUND, _TEXT, _PATHS
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing: a probe every few seconds is no news."""
+        """Print nothing: a probe every few seconds is not worth a line."""
 
 
 def _probe(why: str | None) -> tuple[HTTPStatus, str, bytes]:

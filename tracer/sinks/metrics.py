@@ -1,6 +1,6 @@
 """Prometheus metrics: counters from events, gauges from the engine's status when scraped.
 
-No label grows with processes, and none without bound with pods either: past
+The number of series does not grow with processes, and is bounded for pods: beyond
 CONTAINERS containers or NAMESPACES namespaces the rest is counted as "_other".
 """
 
@@ -34,20 +34,20 @@ CONTAINERS = 250
 """Containers with series of their own: more than the pods of a node (110 by default)."""
 
 NAMESPACES = 250
-"""Namespaces with counters of their own. A counter cannot be dropped again, so the
-first come stay."""
+"""Namespaces with counters of their own. A counter must not disappear again, so the
+first ones seen keep theirs."""
 
 LIFETIME_BUCKETS = (1, 5, 10, 30, 60, 300, 600, 3600, 21600, 86400, 604800)
 """Seconds. A slow reaper takes seconds to minutes; a leak is only over when its parent dies."""
 
 
 class MetricsSink:
-    """A Sink that counts, and the registry that an HTTP server serves.
+    """A Sink that counts events, with the registry that an HTTP server serves.
 
     Args:
-        status: asked at every scrape, from the server's threads.
-        clock: boot time in nanoseconds, for ages.
-        process_metrics: also this process's memory, CPU time and open files.
+        status: called at every scrape, from the server's threads.
+        clock: returns boot time in nanoseconds, for ages.
+        process_metrics: add this process's memory, CPU time and open files.
     """
 
     def __init__(
@@ -57,26 +57,26 @@ class MetricsSink:
         clock: Callable[[], int] = boot_ns,
         process_metrics: bool = True,
     ) -> None:
-        # When a counter was born is in process_start_time_seconds already.
+        # All counters begin with the process: process_start_time_seconds says when.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry(auto_describe=False)
         self._namespaces: set[str] = set()
         self._detected = Counter(
             "zombie_tracer_detected",
-            "Zombies that outlived the minimum age, those of storms included.",
+            "Zombies that passed the minimum age, including those in storms.",
             ["namespace", "cause"],
             registry=self.registry,
         )
         self._reaped = Counter(
             "zombie_tracer_reaped",
-            "Detected zombies that were reaped since.",
+            "Detected zombies that have been reaped.",
             ["namespace"],
             registry=self.registry,
         )
         self._lifetime = Histogram(
             "zombie_tracer_zombie_lifetime_seconds",
-            "From death to reaping, of detected zombies whose death was seen and that were"
-            " reported one by one.",
+            "Seconds from exit to reaping, of zombies that were reported one by one and whose"
+            " exit was seen.",
             buckets=LIFETIME_BUCKETS,
             registry=self.registry,
         )
@@ -96,7 +96,7 @@ class MetricsSink:
             self._detected.labels(namespace, _cause(record.cause)).inc()
         elif event.name is EventName.ZOMBIE_REAPED:
             self._reaped.labels(namespace).inc()
-            # Without a known death the lifetime is a lower bound: no measurement.
+            # Without a known time of exit the lifetime is a lower bound, not a measurement.
             if (
                 record.lifetime_ns is not None
                 and record.zombie.child.dead_since_boot_ns is not None
@@ -111,7 +111,7 @@ class MetricsSink:
         """Do nothing: there is nothing to write out."""
 
     def _count_storm(self, context: StormContext) -> None:
-        """Count what a storm adds to what was told of it before."""
+        """Count what a storm adds to its last event."""
         storm = context.storm
         namespace = self._namespace(context.attribution)
         self._detected.labels(namespace, _cause(context.cause)).inc(storm.new_detected)
@@ -128,7 +128,7 @@ class MetricsSink:
 
 
 class _Gauges(Collector):
-    """What is true now, asked of the engine at each scrape."""
+    """The gauges, computed from the engine's status at each scrape."""
 
     def __init__(self, status: StatusFunction, clock: Callable[[], int]) -> None:
         self._status = status
@@ -146,7 +146,7 @@ class _Gauges(Collector):
 def _zombies(groups: Iterable[ZombieGroup]) -> Metric:
     metric = GaugeMetricFamily(
         "zombie_tracer_zombies",
-        "Zombies now that are older than the minimum age.",
+        "Current number of zombies that passed the minimum age.",
         labels=["namespace", "pod", "container", "cause"],
     )
     counts: dict[tuple[str, str, str, str], int] = {}
@@ -161,7 +161,7 @@ def _zombies(groups: Iterable[ZombieGroup]) -> Metric:
 def _oldest_ages(groups: Iterable[ZombieGroup], now_boot_ns: int) -> Metric:
     metric = GaugeMetricFamily(
         "zombie_tracer_oldest_zombie_age_seconds",
-        "Age of the oldest zombie; a lower bound when its death was not seen.",
+        "Seconds since the oldest zombie exited; a lower bound when its exit was not seen.",
         labels=["namespace", "pod", "container"],
     )
     containers: dict[tuple[str, str, str], list[ZombieGroup]] = {}
@@ -177,7 +177,7 @@ def _oldest_ages(groups: Iterable[ZombieGroup], now_boot_ns: int) -> Metric:
 def _kernel_memory(groups: Iterable[ZombieGroup]) -> Metric:
     metric = GaugeMetricFamily(
         "zombie_tracer_kernel_memory_bytes",
-        "Kernel memory that zombies hold and nothing but reaping gives back.",
+        "Bytes of kernel memory that zombies hold; only reaping them frees it.",
         labels=["namespace", "pod"],
     )
     totals: dict[tuple[str, str], int] = {}
@@ -193,13 +193,13 @@ def _agent(status: EngineStatus) -> Iterator[Metric]:
     if status.exits is not None:
         yield CounterMetricFamily(
             "zombie_tracer_exits",
-            "Processes that died on this node since the source started.",
+            "Processes that have exited on this node since the source started.",
             value=status.exits,
         )
     lost = CounterMetricFamily(
         "zombie_tracer_lost",
-        "What may have been missed, by the place where it was counted; snapshots make up for"
-        " all but sink, whose lines are gone.",
+        "Events lost, by the stage that lost them. After a loss a snapshot corrects the"
+        " numbers of zombies; log lines lost in the stage sink stay missing.",
         labels=["stage"],
     )
     for stage, count in lost_by_stage(status.losses, status.sink_drops).items():
@@ -207,21 +207,23 @@ def _agent(status: EngineStatus) -> Iterator[Metric]:
     yield lost
     if status.source is not None:
         source = GaugeMetricFamily(
-            "zombie_tracer_source_info", "1 for the source in use.", labels=["source"]
+            "zombie_tracer_source_info",
+            "Always 1; the label names the source in use.",
+            labels=["source"],
         )
         source.add_metric([status.source], 1)
         yield source
     if status.snapshot_ns is not None:
         yield GaugeMetricFamily(
             "zombie_tracer_snapshot_duration_seconds",
-            "How long the last snapshot of all zombies took.",
+            "Seconds that the last snapshot of all zombies took.",
             value=status.snapshot_ns / NS,
         )
     if status.kubernetes_up is not None:
         yield GaugeMetricFamily(
             "zombie_tracer_kubernetes_up",
-            "1 while the watch on this node's pods is fresh, 0 while names come from the"
-            " node's log files or not at all.",
+            "1 while the watch on this node's pods is up; 0 while pod names come from the"
+            " node's log files only.",
             value=float(status.kubernetes_up),
         )
 

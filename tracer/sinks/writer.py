@@ -1,4 +1,4 @@
-"""A thread that writes lines to a descriptor, so that a blocked reader delays nobody.
+"""A thread that writes lines to a descriptor, so that a blocked reader does not delay the engine.
 
 emit() only queues. The thread sleeps in poll(2) on the queue's eventfd and on the
 descriptor itself, which reports a reader that went away (`| head -1`) even while
