@@ -8,7 +8,7 @@ NS = 1_000_000_000
 """Nanoseconds in a second."""
 
 TICK_NS = NS // os.sysconf("SC_CLK_TCK")
-"""Length of the tick in which /proc/PID/stat counts start times (proc(5), field 22)."""
+"""Nanoseconds in a tick, the unit of start times in /proc/PID/stat (proc(5), field 22)."""
 
 
 def boot_ns() -> int:
@@ -17,10 +17,10 @@ def boot_ns() -> int:
 
 
 class _BootToWall:
-    """What must be added to a boot time to get Unix time, the same from line to line.
+    """What must be added to a boot time to get Unix time; does not change from line to line.
 
-    The two clocks are read one after the other, so each reading is off by a little:
-    the first stays until the wall clock is stepped. (NTP slews both clocks alike.)
+    The two clocks cannot be read at the same moment, so each reading is slightly off. The
+    first one is kept until the wall clock is stepped. (NTP slews both clocks alike.)
     """
 
     _STEP_NS = NS // 1000
@@ -38,7 +38,7 @@ class _BootToWall:
         return known
 
     def _read(self) -> int:
-        """Read both clocks with the least time between them, in case we are interrupted."""
+        """Read both clocks several times; the two that were read closest together count."""
         readings = []
         for _ in range(self._TRIES):
             before = boot_ns()

@@ -16,7 +16,7 @@ UNIT_NS = {
 """Length of each unit in nanoseconds."""
 
 MAX_NS = 10_000 * UNIT_NS["d"]
-"""The longest duration taken: no agent runs for 27 years, but a typing error may say so."""
+"""The longest duration accepted: 27 years are a typing error."""
 
 _PART = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)(ms|[smhd])", re.ASCII)
 _HOW = "write a number with a unit (ms, s, m, h or d), largest first: 500ms, 10s, 5m, 1h30m, 1d"
@@ -29,11 +29,11 @@ def parse_duration(text: str, *, name: str = "duration") -> int:
     (`1.5s`). A bare `0` needs no unit.
 
     Args:
-        text: as the user wrote it; spaces around it do not matter.
-        name: what to call the value in the error, such as `--min-age`.
+        text: as the user wrote it; spaces around it are ignored.
+        name: the option's name, for the error text.
 
     Raises:
-        UsageError: it is no duration; the text says why and how to write one.
+        UsageError: it is not a duration; the text says why and how to write one.
     """
     stripped = text.strip()
     shown = repr(text if len(text) <= 40 else text[:40] + "…")
@@ -41,18 +41,18 @@ def parse_duration(text: str, *, name: str = "duration") -> int:
         return 0
     parts = _parts(stripped)
     if parts is None:
-        raise UsageError(f"{name}: {shown} is not a duration{_why(stripped)}: {_HOW}")
+        raise UsageError(f"{name}: {shown} is not a duration{_why(stripped)}; {_HOW}")
     units = [UNIT_NS[unit] for _, unit in parts]
     if any(larger <= smaller for larger, smaller in pairwise(units)):
-        raise UsageError(f"{name}: {shown} repeats a unit or has a smaller one first: {_HOW}")
+        raise UsageError(f"{name}: {shown} repeats a unit or has a smaller unit first; {_HOW}")
     total = sum(_scaled(number, UNIT_NS[unit]) for number, unit in parts)
     if total > MAX_NS:
-        raise UsageError(f"{name}: {shown} is more than 10000 days; use a shorter duration")
+        raise UsageError(f"{name}: {shown} is more than 10000 days; give a shorter duration")
     return total
 
 
 def _parts(text: str) -> list[tuple[str, str]] | None:
-    """Split into (number, unit); None when anything else is in there."""
+    """Split into (number, unit); None when there is anything else in the text."""
     parts = _PART.findall(text)
     return parts if parts and "".join(n + u for n, u in parts) == text else None
 
@@ -65,7 +65,7 @@ def _scaled(number: str, unit_ns: int) -> int:
 
 
 def _why(text: str) -> str:
-    """Say what is wrong, where one of the usual mistakes was made."""
+    """Name the mistake if it is a common one."""
     if not text:
         return " (it is empty)"
     if text.startswith("-"):
@@ -100,7 +100,7 @@ def short_duration(duration_ns: int | None) -> str:
 def exact_duration(duration_ns: int) -> str:
     """Write a duration so that parse_duration reads it back: `1h30m`, `500ms`, `0s`.
 
-    Below a millisecond is cut off.
+    What is below a millisecond is cut off.
     """
     rest, parts = duration_ns, []
     for unit in ("d", "h", "m", "s", "ms"):
