@@ -44,7 +44,7 @@ def parse_duration(text: str, *, name: str = "duration") -> int:
         raise UsageError(f"{name}: {shown} is not a duration{_why(stripped)}; {_HOW}")
     units = [UNIT_NS[unit] for _, unit in parts]
     if any(larger <= smaller for larger, smaller in pairwise(units)):
-        raise UsageError(f"{name}: {shown} repeats a unit or has a smaller unit first; {_HOW}")
+        raise UsageError(f"{name}: {shown} repeats a unit or has a smaller one first; {_HOW}")
     total = sum(_scaled(number, UNIT_NS[unit]) for number, unit in parts)
     if total > MAX_NS:
         raise UsageError(f"{name}: {shown} is more than 10000 days; give a shorter duration")

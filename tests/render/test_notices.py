@@ -31,10 +31,9 @@ ZOMBIES = {"now": 1, "detected": 20, "reaped": 19, "by_namespace": [{"name": "a"
             {
                 "zombies": {**ZOMBIES, "now": 0},
                 "lost": {"map_full": 3, "sink": 1, "ring_full": 0},
-                "kubernetes": {"up": False, "error": "connection refused"},
+                "kubernetes": {"up": False, "error": "refused"},
             },
-            "0 zombies now, 20 detected, 19 reaped, Kubernetes: connection refused,"
-            " lost: map full 3, sink 1",
+            "0 zombies now, 20 detected, 19 reaped, Kubernetes: refused, lost: map full 3, sink 1",
         ),
         (
             EventName.SOURCE_CHANGED,

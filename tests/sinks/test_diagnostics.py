@@ -7,6 +7,7 @@ import sys
 
 import pytest
 from support import records as made
+from support.agent import agent
 from support.schema import parse_lines
 from support.zombies import wait_until
 
@@ -111,6 +112,19 @@ def test_arguments_are_resolved_when_the_message_is_written(logged):
         names.append("b")
 
     assert logged(write)[0]["message"] == "pods: ['a']"
+
+
+def test_an_agent_writes_its_warnings_to_its_log(tmp_path):
+    """The contract: nothing but lines on stdout, and nothing at all on stderr."""
+    occupied = tmp_path / "file"
+    occupied.write_text("")
+    options = ("--source", "proc", "--no-kubernetes", "--state-dir", occupied / "state")
+    with agent(*options) as running:
+        message = running.line("agent_message")
+        assert running.stop() == 0
+    assert message["level"] == "warning"
+    assert str(occupied) in message["message"]
+    assert running.errors == ""
 
 
 UNUSED = """
