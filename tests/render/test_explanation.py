@@ -63,7 +63,7 @@ def test_golden():
     blocked = (BlockedWait(WaitFor.PROCESS, 12, 0), BlockedWait(WaitFor.GROUP, None, 0))
     shown = {
         "a zombie": explanation(),
-        "a zombie whose exit was not seen, without BPF": explanation(
+        "a zombie with unknown exit, without BPF": explanation(
             records=(unseen,), family=(), view=View(None, blocked), attribution=made.HOST
         ),
         "reaped meanwhile": explanation(Kind.REAPED, family=()),
