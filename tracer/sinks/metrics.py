@@ -161,7 +161,7 @@ def _zombies(groups: Iterable[ZombieGroup]) -> Metric:
 def _oldest_ages(groups: Iterable[ZombieGroup], now_boot_ns: int) -> Metric:
     metric = GaugeMetricFamily(
         "zombie_tracer_oldest_zombie_age_seconds",
-        "Seconds since the oldest zombie exited; a lower bound when the time of its exit is unknown.",
+        "Seconds since the oldest zombie exited; a lower bound when its time of exit is unknown.",
         labels=["namespace", "pod", "container"],
     )
     containers: dict[tuple[str, str, str], list[ZombieGroup]] = {}
