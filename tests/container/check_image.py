@@ -25,6 +25,7 @@ from bundle import (
     run,
     started,
 )
+from support.kube_api import KubeApi
 
 DEPLOY = "deploy"
 POD_UID = "0a1b2c3d-1111-4222-8333-444455556666"
@@ -229,6 +230,30 @@ def test_doctor_finds_nothing_wrong_that_matters(agent):
     with agent("doctor", program=("tracer", "doctor", "--no-kubernetes")) as one:
         assert one.wait() == 0, one.out() + one.err()
         assert "core" in one.out()
+
+
+def test_doctor_asks_the_api_server_with_the_client_of_the_image(agent, tmp_path):
+    """The image's own client lists and watches pods: the tests' client is the same release."""
+    state = tmp_path / "state"
+    state.mkdir(exist_ok=True)
+    api = KubeApi()
+    try:
+        api.kubeconfig(state / "kubeconfig")
+        program = (
+            "tracer",
+            "doctor",
+            "-o",
+            "json",
+            "--kubeconfig",
+            "/run/zombie-tracer/kubeconfig",
+        )
+        with agent("doctor-cluster", program=program) as one:
+            assert one.wait() == 0, one.out() + one.err()
+            (check,) = (c for c in json.loads(one.out())["checks"] if c["name"] == "kubernetes")
+    finally:
+        api.close()
+    assert check["status"] == "ok", check
+    assert [verb for verb, _ in api.requests] == ["list", "watch"]
 
 
 def test_it_sees_a_zombie_its_exit_code_its_parent_and_its_cgroup(agent, pod_cgroup):
