@@ -4,7 +4,7 @@ advise() gives a few sentences for the log line; steps() the whole list for
 `tracer explain`. Both name the commands for this pod; nothing here runs them.
 """
 
-from tracer.diagnosis import programs, remediation, wait_code
+from tracer.diagnosis import how_to_wait, programs, remediation
 from tracer.diagnosis.facts import Facts
 from tracer.model import CauseCode, Evidence, Process
 
@@ -79,7 +79,7 @@ def _never(evidence: Evidence) -> tuple[str, ...]:
             _clear(evidence),
         )
     return (
-        f"Fix {_who(parent)}: " + wait_code.how_to_wait(programs.language(parent)),
+        f"Fix {_who(parent)}: " + how_to_wait.how_to_wait(programs.language(parent)),
         _INIT_IS_NO_CURE,
         _clear(evidence),
         _AGE_IS_NO_CURE,
@@ -110,7 +110,7 @@ def _elsewhere(evidence: Evidence) -> tuple[str, ...]:
     return (
         f"{_who(parent)} waits only for pids or groups that it names: "
         "let it wait for this child too, or for any child: "
-        + wait_code.how_to_wait(programs.language(parent)),
+        + how_to_wait.how_to_wait(programs.language(parent)),
         _INIT_IS_NO_CURE,
         _clear(evidence),
     )
@@ -126,7 +126,7 @@ def _slow(evidence: Evidence) -> tuple[str, ...]:
             "likely go by itself; it matters when zombies grow faster than they are reaped."
         ),
         "Let it reap when SIGCHLD comes, and then all that are dead: "
-        + wait_code.how_to_wait(programs.language(parent)),
+        + how_to_wait.how_to_wait(programs.language(parent)),
         "A SIGCHLD handler must loop (while waitpid(-1, …, WNOHANG) > 0): signals merge.",
         _INIT_IS_NO_CURE,
     )
@@ -137,7 +137,7 @@ def _init(evidence: Evidence) -> tuple[str, ...]:
     if parent is not None and not parent.is_init:
         return (
             f"{_who(parent)} made itself a child "
-            "subreaper and must wait for any child: " + wait_code.how_to_wait(None),
+            "subreaper and must wait for any child: " + how_to_wait.how_to_wait(None),
             "Or run it without that, below an init.",
             _clear(evidence),
         )

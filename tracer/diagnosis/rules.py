@@ -10,9 +10,14 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from tracer.diagnosis import advice, findings
-from tracer.diagnosis.causes import adoption, hindrance, lateness, neglect
+from tracer.diagnosis.causes import (
+    init_does_not_reap,
+    parent_never_waits,
+    parent_stopped,
+    slow_reaper,
+)
+from tracer.diagnosis.definition import POSSIBLE, RuleResult
 from tracer.diagnosis.facts import Facts
-from tracer.diagnosis.rule_result import POSSIBLE, RuleResult
 from tracer.model import Cause, CauseCode, Evidence
 from tracer.render.text import escape_untrusted
 
@@ -26,38 +31,46 @@ class Rule(NamedTuple):
 
 
 RULES: tuple[Rule, ...] = (
-    Rule(CauseCode.TRACED, "a tracer holds it", hindrance.traced),
+    Rule(CauseCode.TRACED, "a tracer holds it", parent_stopped.traced),
     Rule(
         CauseCode.RUNTIME_PARENT,
         "the parent is a runtime's shim or monitor",
-        hindrance.runtime_parent,
+        parent_stopped.runtime_parent,
     ),
     Rule(
-        CauseCode.PARENT_STOPPED, "the parent is stopped, frozen or in D", hindrance.parent_stopped
+        CauseCode.PARENT_STOPPED,
+        "the parent is stopped, frozen or in D",
+        parent_stopped.parent_stopped,
     ),
     Rule(
         CauseCode.SIGCHLD_IGNORED,
         "the kernel should have reaped it itself",
-        hindrance.sigchld_ignored,
+        parent_stopped.sigchld_ignored,
     ),
     Rule(
-        CauseCode.SLOW_REAPER, "the parent has reaped earlier children, late", lateness.slow_reaper
+        CauseCode.SLOW_REAPER,
+        "the parent has reaped earlier children, late",
+        slow_reaper.slow_reaper,
     ),
-    Rule(CauseCode.EXEC_ORPHAN, "an exec into the container left it behind", adoption.exec_orphan),
+    Rule(
+        CauseCode.EXEC_ORPHAN,
+        "an exec into the container left it behind",
+        init_does_not_reap.exec_orphan,
+    ),
     Rule(
         CauseCode.INIT_DOES_NOT_REAP,
         "adopted by a pid 1 that is no init",
-        adoption.init_does_not_reap,
+        init_does_not_reap.init_does_not_reap,
     ),
     Rule(
         CauseCode.PARENT_WAITS_ELSEWHERE,
         "the parent waits, but only for other pids",
-        neglect.waits_elsewhere,
+        parent_never_waits.waits_elsewhere,
     ),
     Rule(
         CauseCode.PARENT_NEVER_WAITS,
         "a living parent forked it and does not wait",
-        neglect.never_waits,
+        parent_never_waits.never_waits,
     ),
 )
 

@@ -1,8 +1,8 @@
 """Rules for what keeps any parent from waiting: tracers, runtimes, stops, dispositions. Pure."""
 
 from tracer.diagnosis import findings, programs
+from tracer.diagnosis.definition import CERTAIN, LIKELY, POSSIBLE, RuleResult
 from tracer.diagnosis.facts import Facts
-from tracer.diagnosis.rule_result import CERTAIN, LIKELY, POSSIBLE, RuleResult
 
 
 def traced(facts: Facts) -> RuleResult | None:

@@ -1,8 +1,8 @@
 """Rules for orphans: who adopted them, and whether that reaps. Pure."""
 
 from tracer.diagnosis import findings, programs
+from tracer.diagnosis.definition import CERTAIN, LIKELY, POSSIBLE, RuleResult
 from tracer.diagnosis.facts import FIRST_ROUND_NS, INHERITED_NS, LONG_ENOUGH_NS, PATIENT_NS, Facts
-from tracer.diagnosis.rule_result import CERTAIN, LIKELY, POSSIBLE, RuleResult
 from tracer.model import Confidence
 
 

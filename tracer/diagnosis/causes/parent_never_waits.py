@@ -2,8 +2,8 @@
 
 from tracer.clock import NS
 from tracer.diagnosis import findings
+from tracer.diagnosis.definition import CERTAIN, LIKELY, POSSIBLE, RuleResult
 from tracer.diagnosis.facts import FIRST_ROUND_NS, LONG_ENOUGH_NS, PATIENT_NS, Facts
-from tracer.diagnosis.rule_result import CERTAIN, LIKELY, POSSIBLE, RuleResult
 from tracer.model import Confidence
 
 _FEW = 2

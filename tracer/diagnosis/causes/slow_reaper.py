@@ -2,8 +2,8 @@
 
 from tracer.clock import NS
 from tracer.diagnosis import findings
+from tracer.diagnosis.definition import CERTAIN, LIKELY, POSSIBLE, RuleResult
 from tracer.diagnosis.facts import Facts
-from tracer.diagnosis.rule_result import CERTAIN, LIKELY, POSSIBLE, RuleResult
 from tracer.model import Confidence
 
 _REPEATED_LATE = 3
