@@ -12,6 +12,7 @@ def measure(scale):
     from tracer.diagnosis.evidence import Investigator
     from tracer.model import Record, Zombie
     from tracer.procfs.fs import ProcFs
+    from tracer.procfs.zombie import read_zombie
     from tracer.render.document import zombie_document
     from tracer.sinks.json_line import json_line
     from tracer.sources.core.source import CoreSource
@@ -39,7 +40,9 @@ def measure(scale):
                 began = time.perf_counter()
                 attribution = attributor.attribute(child, child.parent_pid)
                 attributed = time.perf_counter()
-                finding = investigator.investigate(zombie, attribution, now, 19)
+                finding = investigator.investigate(
+                    zombie, attribution, now, 19, read_zombie(proc, child.identity)
+                )
                 found = time.perf_counter()
                 record = Record(
                     zombie, 0, finding.parent, finding.waits, attribution, finding.cause

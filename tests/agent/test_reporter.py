@@ -96,4 +96,4 @@ def test_a_parent_that_lives_when_its_zombie_goes_has_reaped_it(index, lives):
     assert detected.confidence is Confidence.CERTAIN
     assert reaped.code is detected.code
     assert (reaped.confidence is Confidence.POSSIBLE) == lives
-    assert ("has reaped it, 30 s after death" in reaped.evidence[0]) == lives
+    assert ("reaped it 30 s after it exited" in reaped.evidence[0]) == lives

@@ -8,6 +8,7 @@ from tracer.clock import NS, boot_ns
 from tracer.diagnosis.evidence import Finding, Investigator
 from tracer.model import Child, Identity, Source, Zombie
 from tracer.procfs.fs import ProcFs
+from tracer.procfs.zombie import read_zombie
 
 YOUNG_NS = NS
 SETTLED_NS = 10 * NS
@@ -76,7 +77,8 @@ class Keeper:
         if zombie.age_ns(now) < YOUNG_NS:
             return
         begun = time.perf_counter()
-        finding = self._investigator.investigate(zombie, None, now, siblings)
+        view = read_zombie(self._proc, child.identity)
+        finding = self._investigator.investigate(zombie, None, now, siblings, view)
         self.seconds_in_diagnosis += time.perf_counter() - begun
         self.diagnoses += 1
         seen = self.seen[kept.case.name]

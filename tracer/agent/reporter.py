@@ -29,6 +29,7 @@ from tracer.model import (
 )
 from tracer.model.event import Event, EventName, StormContext
 from tracer.procfs.fs import ProcFs
+from tracer.procfs.zombie import ZombieView, read_zombie
 
 _log = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ class Investigate(Protocol):
         attribution: Attribution | None,
         now_boot_ns: int,
         siblings: int,
+        view: ZombieView | None,
     ) -> Finding:
         """Investigate one zombie."""
 
@@ -198,7 +200,8 @@ class Reporter:
         if self.investigate is None:
             return record
         try:
-            finding = self.investigate(zombie, attribution, now_boot_ns, zombie.siblings)
+            view = read_zombie(self._proc, zombie.child.identity)
+            finding = self.investigate(zombie, attribution, now_boot_ns, zombie.siblings, view)
         except Exception as error:  # noqa: BLE001 - one odd process must not blind a node
             _log.warning("pid %s: no cause: %r", zombie.child.identity.pid, error)
             return record

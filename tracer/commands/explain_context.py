@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 
 from tracer.attribution.attributor import Attributor
 from tracer.clock import NS, boot_ns
-from tracer.diagnosis import advice
 from tracer.diagnosis.evidence import Investigator
+from tracer.diagnosis.rules import remediation_steps
 from tracer.model import Attribution, Child, Evidence, Identity, Process, Record, Source, Zombie
 from tracer.procfs.fs import ProcFs
+from tracer.procfs.zombie import read_zombie
 from tracer.render.explanation import Explanation, Kind
 
 _MAX_ANCESTORS = 64
@@ -146,7 +147,6 @@ class Explainer:
         process = view.process
         if process is None or process.identity != identity:
             raise Vanished
-        process = replace(process, arguments=())
         family = [one for one in self._zombies() if one.parent_pid == identity.pid]
         family.sort(key=lambda child: child.dead_since_boot_ns or 0)
         chosen = family if len(family) <= _FOLDED else family[: _FOLDED // 2] + family[-12:]
@@ -173,7 +173,8 @@ class Explainer:
             child, child.parent_pid or None
         )
         zombie = Zombie(child, now, now, max(0, siblings))
-        finding = self._investigator.investigate(zombie, attribution, now, max(0, siblings))
+        view = read_zombie(self._context.proc, child.identity)
+        finding = self._investigator.investigate(zombie, attribution, now, max(0, siblings), view)
         zombie = replace(zombie, child=finding.evidence.child)
         record = Record(
             zombie, zombie.age_ns(now), finding.parent, finding.waits, attribution, finding.cause
@@ -191,7 +192,7 @@ class Explainer:
             line.append(process)
             if process.is_init or not process.parent_pid:
                 break
-            process = self._context.proc.process(process.parent_pid, arguments=False)
+            process = self._context.proc.process(process.parent_pid)
         return tuple(reversed(line))
 
 
@@ -202,7 +203,7 @@ def _steps(told: Sequence[tuple[Record, Evidence]]) -> tuple[str, ...]:
     for record, evidence in told:
         if record.cause is not None and record.cause.code not in causes:
             causes.add(record.cause.code)
-            steps |= dict.fromkeys(advice.steps(record.cause.code, evidence))
+            steps |= dict.fromkeys(remediation_steps(record.cause.code, evidence))
     return tuple(steps)
 
 

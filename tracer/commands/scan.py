@@ -14,6 +14,7 @@ from tracer.errors import UsageError
 from tracer.model import Child, Identity, Record, Snapshot, Source, Zombie
 from tracer.options import Options
 from tracer.procfs.fs import ProcFs
+from tracer.procfs.zombie import read_zombie
 from tracer.render.groups import Group, group_by_parent, group_by_pod
 from tracer.render.table import BY_PARENT, BY_POD, BY_ZOMBIE, render_table
 from tracer.sinks.live import terminal_columns
@@ -127,7 +128,8 @@ class _Scan:
                 continue
             others = siblings[one.child.parent_pid] - 1
             zombie = Zombie(one.child, self._now, self._now, others)
-            finding = self._investigate(zombie, attribution, self._now, others)
+            view = read_zombie(self._proc, one.child.identity)
+            finding = self._investigate(zombie, attribution, self._now, others, view)
             age_ns = zombie.age_ns(self._now)
             record = Record(
                 zombie, age_ns, finding.parent, finding.waits, attribution, finding.cause

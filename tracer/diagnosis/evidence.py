@@ -1,29 +1,20 @@
-"""Gathers what a diagnosis looks at: a few reads of /proc and one question to the source.
+"""Gathers the evidence for a diagnosis: a few reads of /proc and one question to the source.
 
-What a parent's evidence is costs the same for one zombie of it as for a thousand: it
-is gathered once and kept for half a second.
+A parent's evidence is gathered once and kept for half a second, so it costs the same for
+one of its zombies as for a thousand. A zombie itself is read by the caller, once.
 """
 
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tracer.diagnosis.facts import is_same
-from tracer.diagnosis.parent import KEPT_NS, Parents, ParentView, named
+from tracer.diagnosis.parent import KEPT_NS, Parents, ParentView, WaitSource, named
 from tracer.diagnosis.rules import diagnose
-from tracer.model import (
-    Attribution,
-    Cause,
-    Child,
-    Evidence,
-    Identity,
-    Process,
-    Source,
-    Waits,
-    Zombie,
-)
+from tracer.model import Attribution, Cause, Child, Evidence, Identity, Process, Waits, Zombie
 from tracer.procfs import cgroup_freezer
 from tracer.procfs.fs import ProcFs
-from tracer.procfs.parse import Stat, Status
+from tracer.procfs.parse import Status
+from tracer.procfs.zombie import ZombieView
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +23,9 @@ class Finding:
 
     Attributes:
         parent: its parent now; None when it could not be read.
-        waits: how that parent waits; None when the source cannot see it.
+        waits: how that parent waits; None when the source does not observe it.
         cause: the diagnosis.
-        evidence: all that it looked at; its child has the parent and tracer of now.
+        evidence: all that it is based on; its child has the parent and tracer of now.
     """
 
     parent: Process | None
@@ -44,11 +35,11 @@ class Finding:
 
 
 class Investigator:
-    """Looks at zombies and their parents. Not thread-safe: the engine's thread owns it.
+    """Gathers evidence and diagnoses. Not thread-safe: the engine's thread owns it.
 
     Args:
         proc: the host's /proc.
-        source: asked how parents waited.
+        source: asked how parents waited; it may delegate to another source at any time.
         cgroup_root: where cgroup file systems are mounted.
         machine: architecture, for the numbers of system calls.
     """
@@ -56,7 +47,7 @@ class Investigator:
     def __init__(
         self,
         proc: ProcFs,
-        source: Source,
+        source: WaitSource,
         *,
         cgroup_root: Path = cgroup_freezer.CGROUP_ROOT,
         machine: str | None = None,
@@ -75,16 +66,18 @@ class Investigator:
         attribution: Attribution | None,
         now_boot_ns: int,
         siblings: int,
+        view: ZombieView | None,
     ) -> Finding:
         """Gather the evidence for one zombie and diagnose it.
 
         Args:
             zombie: as the table has it.
-            attribution: whose it is.
+            attribution: the container, pod or systemd unit it belongs to.
             now_boot_ns: now.
             siblings: other zombies of its parent.
+            view: as read_zombie() returned it; None when the zombie is gone.
         """
-        evidence = self.gather(zombie, attribution, now_boot_ns, siblings)
+        evidence = self.gather(zombie, attribution, now_boot_ns, siblings, view)
         return Finding(evidence.parent, evidence.waits, diagnose(evidence), evidence)
 
     def gather(
@@ -93,61 +86,49 @@ class Investigator:
         attribution: Attribution | None,
         now_boot_ns: int,
         siblings: int,
+        view: ZombieView | None,
     ) -> Evidence:
-        """Gather the evidence for one zombie."""
-        child = zombie.child
-        stat, status = self._own(child.identity)
-        if stat is not None and status is not None:
-            # The ring buffer tells the parent at death; it may have died since.
-            child = replace(child, parent_pid=stat.ppid, tracer_pid=status.tracer_pid)
-        view = self.parent(child.parent_pid, now_boot_ns, child.dead_since_boot_ns)
-        parent = view.process
-        gone = stat is None or self._reaped_meanwhile(child.identity, view, now_boot_ns)
+        """Gather the evidence for one zombie; the arguments are those of investigate()."""
+        child, status = _as_read(zombie.child, view), view.status if view else None
+        of_parent = self.parent(child.parent_pid, now_boot_ns, child.dead_since_boot_ns)
+        parent = of_parent.process
         return Evidence(
             now_boot_ns=now_boot_ns,
             child=child,
             parent=parent,
-            waits=view.waits,
-            source=self._source.name,
+            waits=of_parent.waits,
             attached_boot_ns=self._source.attached_boot_ns,
             age_ns=zombie.age_ns(now_boot_ns),
             siblings=siblings,
-            session=stat.session if stat else None,
-            group=stat.pgrp if stat else None,
+            session=view.stat.session if view else None,
+            group=view.stat.pgrp if view else None,
             attribution=attribution,
-            entered=_entered(child, stat, status, parent),
+            entered=_entered(child, view, parent),
             pid_in_parent=_pid_in_parent(child, status, parent),
-            exit_signal=stat.exit_signal if stat else None,
+            exit_signal=view.stat.exit_signal if view else None,
             forker_alive=self._forker_alive(child, parent),
             tracer=named(self._proc, child.tracer_pid),
-            parent_tracer=view.tracer,
-            blocked_waits=view.blocked,
-            waited_for=view.waited_for,
-            parent_unmoved_ns=view.unmoved_ns,
-            waits_complete=view.complete,
-            gone=gone,
+            parent_tracer=of_parent.tracer,
+            blocked_waits=of_parent.blocked,
+            waited_for=of_parent.waited_for,
+            parent_unmoved_ns=of_parent.unmoved_ns,
+            waits_complete=of_parent.complete,
+            gone=view is None or self._reaped_meanwhile(child.identity, of_parent, now_boot_ns),
         )
 
-    def _reaped_meanwhile(self, identity: Identity, view: ParentView, now_boot_ns: int) -> bool:
-        """Look again when the parent waited at about the time when it was looked at.
+    def _reaped_meanwhile(self, identity: Identity, parent: ParentView, now_boot_ns: int) -> bool:
+        """Return whether the zombie is gone, if its parent waited while it was being read.
 
-        Its newest wait call may have reaped this one; else it passed it over.
+        The parent's latest wait call may have reaped it; if not, it left it.
         """
-        last = view.waits.last_boot_ns if view.waits else None
+        last = parent.waits.last_boot_ns if parent.waits else None
         if last is None or last < now_boot_ns - KEPT_NS:
             return False
         stat = self._proc.stat(identity.pid)
         return stat is None or stat.start_ticks != identity.start_ticks
 
-    def _own(self, identity: Identity) -> tuple[Stat | None, Status | None]:
-        """Read the zombie itself; nothing when it is gone or its pid taken."""
-        stat = self._proc.stat(identity.pid)
-        if stat is None or stat.start_ticks != identity.start_ticks:
-            return None, None
-        return stat, self._proc.status(identity.pid)
-
     def _forker_alive(self, child: Child, parent: Process | None) -> bool | None:
-        """Tell whether who forked it lives; its children are given away when it dies."""
+        """Return whether the process that forked it is alive; its children are adopted if not."""
         if child.forker is None:
             return None
         identity = child.forker.identity
@@ -161,22 +142,29 @@ class Investigator:
         )
 
 
-def _entered(
-    child: Child, stat: Stat | None, status: Status | None, parent: Process | None
-) -> bool | None:
-    """Tell from its session that it entered its pid namespace from outside; else None.
+def _as_read(child: Child, view: ZombieView | None) -> Child:
+    """Return the child with its parent and tracer of now: both may have changed since it exited."""
+    if view is None:
+        return child
+    tracer_pid = view.status.tracer_pid if view.status else child.tracer_pid
+    return replace(child, parent_pid=view.stat.ppid, tracer_pid=tracer_pid)
 
-    A session made outside shows as 0 inside. Its init may be in such a session too, and
-    hand it down.
+
+def _entered(child: Child, view: ZombieView | None, parent: Process | None) -> bool | None:
+    """Return True when its session shows that it joined its PID namespace from outside.
+
+    A session that was created outside reads as 0 inside. The PID 1 there may be in such a
+    session too, and pass it on: then it shows nothing, and the answer is None.
     """
-    if stat is None or status is None or parent is None or not parent.is_init:
+    if view is None or view.status is None or parent is None or not parent.is_init:
         return None
     own, parents = child.pid_namespace, parent.pid_namespace
     if parent.identity.pid == 1 or (own is not None and parents is not None and own != parents):
-        # An orphan of an inner pid namespace, given to the init of an outer one.
+        # An orphan of an inner PID namespace, adopted by the PID 1 of an outer one.
         return None
+    status = view.status
     nested = len(status.vpids) > 1 and len(status.sessions) == len(status.vpids)
-    outside = nested and status.sessions[-1] == 0 and stat.session != parent.session
+    outside = nested and status.sessions[-1] == 0 and view.stat.session != parent.session
     return True if outside else None
 
 
@@ -187,7 +175,7 @@ def _pid_in_parent(child: Child, status: Status | None, parent: Process | None) 
     vpids = status.vpids if status else ()
     if child.pid_namespace is not None and child.pid_namespace == parent.pid_namespace:
         return child.vpid or (vpids[-1] if vpids else None)
-    # The init of a pid namespace below its parent's.
+    # The PID 1 of a PID namespace below its parent's.
     inner = len(vpids) >= 2 and vpids[-1] == 1
     if inner:
         return vpids[-2]

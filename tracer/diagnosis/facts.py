@@ -1,7 +1,7 @@
-"""What evidence means before any cause is named: who made the zombie, who waited when.
+"""What the evidence means before any cause is named: who forked the zombie, who waited when.
 
-Pure. Each property answers one question with True, False or None for unknown, or with
-numbers; the rules of diagnosis.py are written in these words.
+Pure. Each property answers one question with True, False or None for unknown, or with a
+number; the rules of the causes are written in these terms.
 """
 
 from functools import cached_property
@@ -21,21 +21,22 @@ from tracer.model import (
 
 SIGCHLD = 17
 LONG_ENOUGH_NS = 95 * NS // 10
-"""Dead so long with nobody asking, what was not done will not be done in passing: just
+"""A zombie of this age that its parent has not asked for will not be reaped in passing. Just
 under the agent's default minimum age."""
 PATIENT_NS = 60 * NS
-"""The same for programs that may still come to it: shells between commands, event loops."""
+"""The same for programs that may still reap it: shells between commands, event loops."""
 FIRST_ROUND_NS = 5 * NS
-"""A parent watched for so long without a wait call is likely to make none."""
+"""A parent observed for this long without a wait call is likely to make none."""
 MARGIN_NS = NS // 2
-"""A wait so shortly after a death may have come before the kernel made it a zombie:
+"""A wait call this soon after an exit may have come before the kernel made it a zombie:
 exit_mm() of a large process and exit_notify() come later than the exit hook."""
 INHERITED_NS = 5 * NS
-"""What an entrypoint script starts before it executes the real program starts within that."""
+"""An entrypoint script starts its background jobs, and then executes the real program, within
+this time."""
 
 
 class Facts:
-    """One zombie's evidence, with a parent that could be read."""
+    """The evidence for one zombie whose parent could be read."""
 
     def __init__(self, evidence: Evidence, parent: Process) -> None:
         self.evidence = evidence
@@ -47,10 +48,10 @@ class Facts:
 
     @property
     def died_boot_ns(self) -> int:
-        """When it died; when nobody saw that, no later than this."""
+        """When it exited; no later than this where the exit was not observed."""
         return self.now - self.age_ns
 
-    # -- who made it ---------------------------------------------------------------
+    # -- who forked it -------------------------------------------------------------
 
     @property
     def forker_is_parent(self) -> bool | None:
@@ -60,44 +61,38 @@ class Facts:
 
     @cached_property
     def adopted(self) -> bool | None:
-        """Whether it came to its parent because the one before died.
+        """Whether its parent adopted it, because the previous parent died.
 
-        A forker that is not the parent and lives made it with CLONE_PARENT: nobody adopted it.
+        A forker that is alive and not the parent used CLONE_PARENT: then nobody adopted it.
         """
         if self.forker_is_parent:
             return False
-        if self._parent_changed_in_death:
+        if self.adopted_after_death:
             return True
-        if self.child.forker is not None:
-            return not self.evidence.forker_alive
-        return self.evidence.orphan
+        return None if self.child.forker is None else not self.evidence.forker_alive
 
     @property
-    def _parent_changed_in_death(self) -> bool:
+    def adopted_after_death(self) -> bool:
+        """Whether its parent died after it did: when it was adopted is unknown."""
         parent_at_exit = self.child.exit_parent_pid
         return parent_at_exit is not None and parent_at_exit != self.parent.identity.pid
 
     @property
-    def adopted_after_death(self) -> bool:
-        """Whether its parent died after it did: since when it is its parent's is unknown."""
-        return self._parent_changed_in_death
-
-    @property
     def foreign_session(self) -> bool:
-        """Whether a process other than it and its parent made its session: an ancestor between."""
+        """Whether a process between it and its parent created its session."""
         session = self.evidence.session
         return bool(session) and session not in {self.parent.session, self.child.identity.pid}
 
     @property
     def entered(self) -> bool | None:
-        """Whether its line began outside its pid namespace, as far as that is known."""
+        """Whether its ancestry began outside its PID namespace, as far as that is known."""
         if self.child.origin is not None:
             return self.child.origin is OriginKind.SETNS
         return self.evidence.entered
 
     @property
     def may_be_of_an_exec(self) -> bool:
-        """Whether nobody saw how its line began in its pid namespace, and it may have entered."""
+        """Whether it may come from an exec: how its ancestry began was not observed."""
         return self.child.origin is None and self.parent.vpid != self.parent.identity.pid
 
     @property
@@ -112,10 +107,10 @@ class Facts:
 
     @property
     def parent_executed_since(self) -> bool:
-        """Whether the parent forked it as another program than it is now.
+        """Whether the parent has executed another program since it forked this child.
 
-        Where execs are not seen, from its name then: threads have names of their own, so
-        for a program with threads that says nothing.
+        Where execs are not observed, its name at the fork tells; threads have names of their
+        own, so not for a program with threads.
         """
         forker, executed = self.child.forker, self.waits and self.waits.exec_boot_ns
         if forker is None or not self.forker_is_parent:
@@ -126,19 +121,19 @@ class Facts:
 
     @property
     def parent_never_waits_by_nature(self) -> bool:
-        """Whether the parent is a program with no wait call in it."""
+        """Whether the parent is a program that never calls wait()."""
         return programs.never_waits(self.parent)
 
     # -- how the parent waits ------------------------------------------------------
 
     @property
     def watched_ns(self) -> int:
-        """For how long the parent's waits were seen, 0 when they are not."""
+        """For how long the parent's wait calls were observed; 0 when they are not."""
         return 0 if self.waits is None else max(0, self.now - self.waits.watched_since_boot_ns)
 
     @property
     def watched_all_its_life(self) -> bool:
-        """Whether no wait of the program that the parent is now can have been missed."""
+        """Whether no wait call of the program that the parent runs now can have been missed."""
         if self.waits is None or not self.evidence.waits_complete:
             return False
         began = max(self.parent_start_boot_ns, self.waits.exec_boot_ns or 0)
@@ -146,71 +141,71 @@ class Facts:
 
     @property
     def past_its_first_rounds(self) -> bool:
-        """Whether it was watched for so long that one that reaps in turns would have shown it.
+        """Whether a parent that reaps at intervals would have waited by now.
 
-        A parent that has just started may make its first round after half a minute.
+        One that has just started may do so for the first time after half a minute.
         """
         rounds = LONG_ENOUGH_NS if programs.reaps_on_signal(self.parent) else PATIENT_NS
         return self.watched_all_its_life and self.watched_ns >= rounds
 
     @property
     def observed_ns(self) -> int:
-        """For how long it was seen what the parent did while this one lay dead."""
+        """For how long the parent was observed while this child was a zombie."""
         return min(self.age_ns, self.watched_ns)
 
     @property
     def waited_never(self) -> bool:
-        """Whether no wait call of the parent was seen at all."""
+        """Whether the parent was observed and made no wait call."""
         return self.waits is not None and not self.waits.any and not self.waits.specific
 
     @property
     def waited_any_since(self) -> bool:
-        """Whether it waited for any child, surely after this one was a zombie."""
+        """Whether it waited for any child, certainly after this one was a zombie."""
         return self._since(self.waits and self.waits.last_any_boot_ns)
 
     @property
     def waited_since(self) -> bool:
-        """Whether it waited at all, surely after this one was a zombie."""
+        """Whether it waited at all, certainly after this one was a zombie."""
         return self._since(self.waits and self.waits.last_boot_ns)
 
     def _since(self, moment: int | None) -> bool:
-        # A wait that the zombie did not survive did not pass it over.
+        # If the zombie is gone, that wait call may have collected it.
         late = moment is not None and moment > self.died_boot_ns + MARGIN_NS
         return late and not self.evidence.gone
 
     @property
     def waited_of_late(self) -> bool:
-        """Whether the parent has made a wait call since this one died, or in this second."""
+        """Whether the parent made a wait call since this child exited, or in the last second."""
         last = self.waits.last_boot_ns if self.waits else None
         return self.waited_since or (last is not None and last > self.now - NS)
 
     @property
     def reaped_just_now(self) -> bool:
-        """Whether it vanished as it was looked at, after a wait call of its parent."""
+        """Whether its parent reaped it while this evidence was gathered."""
         last = self.waits.last_boot_ns if self.waits else None
         return self.evidence.gone and last is not None and last > self.now - NS
 
     @property
     def waited_before_its_birth_only(self) -> bool:
-        """Whether all waits came before the zombie was forked."""
+        """Whether all wait calls came before this child was forked."""
         last = self.waits.last_boot_ns if self.waits else None
         return last is not None and last < self.child.start_boot_ns
 
     @property
     def asked_for_this_one(self) -> bool:
-        """Whether the newest wait for one pid or group was for the zombie, or its group."""
+        """Whether the latest wait call for a PID or group named this child or its group."""
         wanted = self.waits.last_specific_pid if self.waits else None
         return wanted is not None and wanted in {self.child.identity.pid, self.evidence.group}
 
     @property
     def asked_for_a_zombie(self) -> bool:
-        """Whether the newest wait for one pid named a child that is a zombie still."""
+        """Whether the latest wait call for one PID named a child that is still a zombie."""
         wanted = self.evidence.waited_for
         return wanted is not None and wanted.state == "Z" and wanted.threads <= 1
 
     @property
     def takes_turns(self) -> bool:
-        """Whether it waits for any child again and again, and its next turn is not overdue."""
+        """Whether it waits for any child at intervals, and the next time is not overdue."""
         waits = self.waits
         if waits is None or waits.last_any_boot_ns is None or waits.any < 3:
             return False
@@ -219,25 +214,25 @@ class Facts:
 
     @property
     def took_another_at_its_death(self) -> bool:
-        """Whether the parent last waited for any child just when this one died."""
+        """Whether the parent last waited for any child just when this one exited."""
         last = self.waits.last_any_boot_ns if self.waits else None
         return last is not None and abs(last - self.died_boot_ns) <= MARGIN_NS
 
     @property
     def mean_late_ns(self) -> int:
-        """How long the children that it reaped late had been dead, on average."""
+        """How long the children it reaped late had been zombies, on average."""
         return self.waits.reaped_late_ns // max(1, self.waits.reaped_late) if self.waits else 0
 
     # -- where the parent is now ---------------------------------------------------
 
     @property
     def blocked_for_any(self) -> bool:
-        """Whether a thread of it is in a wait call that any child would end."""
+        """Whether a thread of the parent is in a wait call for any child."""
         return any(call.wanted is WaitFor.ANY for call in self.evidence.blocked_waits)
 
     @property
     def blocked_for_this_one(self) -> bool:
-        """Whether a thread of it is in a wait call that names this zombie or its group."""
+        """Whether a thread of the parent is in a wait call for this child or its group."""
         return any(self._names_this_one(call) for call in self.evidence.blocked_waits)
 
     def _names_this_one(self, call: BlockedWait) -> bool:
@@ -247,12 +242,12 @@ class Facts:
             return False
         if call.number is None:
             return self.evidence.group == self.parent.group
-        # In a nested pid namespace the number means another group here.
+        # In a nested PID namespace the number names another group than on the host.
         return self.parent.vpid == self.parent.identity.pid and call.number == self.evidence.group
 
     @property
     def blocked_for_another(self) -> bool:
-        """Whether it is in wait calls now, and all of them for other pids."""
+        """Whether the parent is in wait calls now, all of them for others."""
         return (
             bool(self.evidence.blocked_waits)
             and not self.blocked_for_any
@@ -261,18 +256,18 @@ class Facts:
 
     @property
     def non_sigchld_clone(self) -> bool:
-        """Whether it does not send SIGCHLD, so that only wait calls with __WALL or __WCLONE see it.
+        """Whether its exit signal is not SIGCHLD: only __WALL and __WCLONE collect it then.
 
-        eligible_child() in kernel/exit.c.
+        See eligible_child() in kernel/exit.c.
         """
         return self.evidence.exit_signal not in {None, SIGCHLD}
 
     @property
     def may_still_come(self) -> bool:
-        """Whether the parent looks as if it were interested in its children.
+        """Whether the parent may still reap it, by the kind of program it is.
 
-        Weak: some shells wait only between commands; who catches or blocks SIGCHLD may
-        act on it, but Go catches everything, and bash has acted long since.
+        Weak evidence: some shells wait only between commands. A program that catches or
+        blocks SIGCHLD may act on it, but Go always catches it, and bash reaps at once.
         """
         parent = self.parent
         if programs.reaps_on_signal(parent):

@@ -2,39 +2,46 @@
 
 from tracer.diagnosis.programs import Language
 
+ANY_CHILD = "On SIGCHLD, loop: while (waitpid(-1, NULL, WNOHANG) > 0);"
+"""For a parent that must take whatever child it gets."""
+
 _HOW = {
     Language.SHELL: (
-        "end background jobs with `wait` (bash reaps by itself; dash and busybox only when they "
-        "wait), and do not `exec` a program over a shell that has started some."
+        "In the script, end background jobs with `wait` (bash reaps by itself; dash and busybox "
+        "sh only when they wait), and do not `exec` a program in a shell that has started jobs."
     ),
     Language.PYTHON: (
-        "call wait() or communicate() on each subprocess.Popen, or poll() now and then (run() does "
-        "it all); join() each multiprocessing.Process; os.waitpid after os.fork."
+        "In Python, call wait(), communicate() or, regularly, poll() on each subprocess.Popen "
+        "(run() does it all); join() each multiprocessing.Process; os.waitpid() after os.fork()."
     ),
     Language.NODE: (
-        "child_process reaps by itself unless the event loop is blocked (Atomics.wait, busy "
-        "loops) or an addon forked; what pid 1 adopts it never reaps."
+        "In Node.js, child_process reaps by itself unless the event loop is blocked "
+        "(Atomics.wait, busy loops) or a native addon forked; as PID 1, Node.js never reaps "
+        "the orphans it adopts."
     ),
     Language.JAVA: (
-        "ProcessBuilder reaps by itself; look at JNI or agents that fork. What a JVM as pid 1 "
-        "adopts it never reaps: put an init before it."
+        "In Java, ProcessBuilder reaps by itself, so check JNI code and agents that fork; as "
+        "PID 1, a JVM never reaps the orphans it adopts and needs an init in front of it."
     ),
     Language.PERL: (
-        "waitpid each fork, close each pipe open, or $SIG{CHLD} = 'IGNORE' before the first fork."
+        "In Perl, call waitpid for each fork, close each pipe open, or set "
+        "$SIG{CHLD} = 'IGNORE' before the first fork."
     ),
-    Language.RUBY: "call Process.wait, or Process.detach(pid) right after each spawn or fork.",
+    Language.RUBY: (
+        "In Ruby, call Process.wait, or Process.detach(pid) right after each spawn or fork."
+    ),
     Language.PHP: (
-        "call pcntl_waitpid(-1, $status, WNOHANG) in the loop, or proc_close for each proc_open."
+        "In PHP, call pcntl_waitpid(-1, $status, WNOHANG) in the main loop, or proc_close for "
+        "each proc_open."
     ),
     Language.COMPILED: (
-        "C/C++: waitpid for each fork, or sigaction(SIGCHLD) with SA_NOCLDWAIT before the first; "
-        "Go: Cmd.Wait after each Cmd.Start (Run does both); Rust: Child::wait, dropping it "
-        "does not."
+        "In C or C++, call waitpid() for each fork, or set SA_NOCLDWAIT for SIGCHLD before the "
+        "first one; in Go, Cmd.Wait after each Cmd.Start (Run does both); in Rust, Child::wait "
+        "(dropping a Child does not wait)."
     ),
 }
-_ANY = "on SIGCHLD, while (waitpid(-1, NULL, WNOHANG) > 0);"
 
 
-def how_to_wait(language: Language | None) -> str:
-    """Return what to call, as the end of a sentence; None for a loop that takes any child."""
-    return _ANY if language is None else _HOW[language]
+def how_to_wait(language: Language) -> str:
+    """Return what to call, as one sentence."""
+    return _HOW[language]

@@ -1,24 +1,45 @@
-"""What is known of a parent: gathered once, and kept for half a second.
+"""What is known of a parent: gathered once and kept for half a second.
 
-So a thousand zombies of one parent cost one parent's worth of reading.
+A thousand zombies of one parent cost as much reading of that parent as one.
 """
 
 import os
 from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from tracer.model import BlockedWait, Identity, Process, Source, WaitFor, Waits
+from tracer.model import BlockedWait, Forker, Identity, Losses, Process, Waits
 from tracer.procfs import cgroup_freezer, wait_calls
 from tracer.procfs.dstate import UninterruptibleSleep
 from tracer.procfs.fs import ProcFs
 
 KEPT_NS = 500_000_000
-"""For how long the evidence of a parent is good."""
+"""How long the evidence about a parent is used."""
 _PARENTS_KEPT = 1024
 _THREADS_ASKED = 256
 """Threads of a parent whose system call is read; a waiting one is seldom among more."""
+
+
+class WaitSource(Protocol):
+    """What a diagnosis asks of a source. It may delegate to whichever source is current."""
+
+    @property
+    def name(self) -> str:
+        """core, bcc or proc."""
+
+    @property
+    def attached_boot_ns(self) -> int | None:
+        """Since when forks and exits are observed; None when they are not."""
+
+    def waits(self, identity: Identity) -> Waits | None:
+        """Return how that process waited; None when not observed."""
+
+    def forker(self, identity: Identity) -> Forker | None:
+        """Return which process forked that living one; None when not observed."""
+
+    def losses(self) -> Losses:
+        """Return what was lost since the source started."""
 
 
 class ParentView(NamedTuple):
@@ -34,8 +55,16 @@ class ParentView(NamedTuple):
     unmoved_ns: int | None = None
 
 
+class _Key(NamedTuple):
+    """Which evidence is kept: what one source observed says nothing about the next one."""
+
+    pid: int
+    source: str
+    attached_boot_ns: int | None
+
+
 class Parents:
-    """Looks at parents. Not thread-safe.
+    """Reads parents. Not thread-safe.
 
     Args:
         proc: the host's /proc.
@@ -45,58 +74,51 @@ class Parents:
     """
 
     def __init__(
-        self, proc: ProcFs, source: Source, *, cgroup_root: Path, machine: str | None = None
+        self, proc: ProcFs, source: WaitSource, *, cgroup_root: Path, machine: str | None = None
     ) -> None:
         self._proc = proc
         self._source = source
         self._cgroup_root = cgroup_root
         self._machine = machine or os.uname().machine
-        self._standstill = UninterruptibleSleep(proc)
-        self._views: OrderedDict[int, ParentView] = OrderedDict()
+        self._sleep = UninterruptibleSleep(proc)
+        self._views: OrderedDict[_Key, ParentView] = OrderedDict()
 
     def view(self, pid: int, now_boot_ns: int, died_boot_ns: int | None = None) -> ParentView:
         """Return what is known of a parent, gathered after that death and not long ago."""
-        kept = self._views.get(pid)
+        key = _Key(pid, self._source.name, self._source.attached_boot_ns)
+        kept = self._views.get(key)
         if kept is not None:
             fresh = now_boot_ns - kept.gathered_boot_ns < KEPT_NS
             if fresh and (died_boot_ns or 0) <= kept.gathered_boot_ns:
                 return kept
-        view = self._look(pid, now_boot_ns)
-        self._views[pid] = view
-        self._views.move_to_end(pid)
+        view = self._read(pid, now_boot_ns)
+        self._views[key] = view
+        self._views.move_to_end(key)
         if len(self._views) > _PARENTS_KEPT:
             self._views.popitem(last=False)
         return view
 
-    def _look(self, pid: int, now_boot_ns: int) -> ParentView:
-        # Without the command line: reading that waits for the memory lock of a process
-        # that may be stuck, and no rule needs it.
-        process = self._proc.process(pid, arguments=False) if pid else None
+    def _read(self, pid: int, now_boot_ns: int) -> ParentView:
+        process = self._proc.process(pid) if pid else None
         if process is None:
             return ParentView(now_boot_ns, None)
         waits = self._source.waits(process.identity)
-        blocked = self._blocked(process)
         return ParentView(
             gathered_boot_ns=now_boot_ns,
-            process=replace(
-                process,
-                frozen=self._frozen(process),
-                blocked_wait=_reported(blocked),
-                cgroup_path=self._cgroup(pid),
-            ),
+            process=replace(process, frozen=self._frozen(process), cgroup_path=self._cgroup(pid)),
             waits=waits,
-            blocked=blocked,
+            blocked=self._blocked(process),
             waited_for=self._waited_for(process, waits),
             tracer=named(self._proc, process.tracer_pid),
             complete=self._complete(process.identity),
-            unmoved_ns=self._standstill.unmoved_ns(process, now_boot_ns),
+            unmoved_ns=self._sleep.unmoved_ns(process, now_boot_ns),
         )
 
     def _complete(self, identity: Identity) -> bool:
-        """Tell whether no wait of it can have been lost for want of room.
+        """Return whether no wait call of it can have been lost.
 
-        The core program counts waits where it notes the fork: once that found room, so
-        does every wait.
+        The core program counts wait calls in the entry that the fork made: a process that
+        has an entry lost none.
         """
         if self._source.losses().forks_lost == 0:
             return True
@@ -115,13 +137,13 @@ class Parents:
         return cgroup_freezer.is_frozen(self._membership(pid), self._wchan(pid), self._cgroup_root)
 
     def _wchan(self, pid: int, tid: int | None = None) -> str | None:
-        """Return where a task sleeps in the kernel; None when it does not, or that is hidden."""
+        """Return where a task sleeps in the kernel; None when it runs, or that is hidden."""
         raw = self._proc.read(f"{pid}/task/{tid or pid}/wchan")
         name = raw.decode("ascii", "replace") if raw else ""
         return name if name not in {"", "0"} else None
 
     def _blocked(self, process: Process) -> tuple[BlockedWait, ...]:
-        """Return the wait calls in which its threads are."""
+        """Return the wait calls in which its threads are now."""
         pid = process.identity.pid
         calls = []
         tids = [pid] if process.threads == 1 else self._proc.threads(pid)[:_THREADS_ASKED]
@@ -134,13 +156,13 @@ class Parents:
         return tuple(calls)
 
     def _waited_for(self, process: Process, waits: Waits | None) -> Process | None:
-        """Return the child that it asked for last, if that is there, dead or alive."""
+        """Return the child that its latest wait call named, if it is still there, dead or alive."""
         wanted = named(self._proc, waits.last_specific_pid) if waits else None
         return wanted if wanted and wanted.parent_pid == process.identity.pid else None
 
 
 def named(proc: ProcFs, pid: int | None) -> Process | None:
-    """Read just name, state and parent of a process."""
+    """Return only name, state, parent and threads of a process."""
     stat = proc.stat(pid) if pid else None
     if stat is None:
         return None
@@ -151,10 +173,3 @@ def named(proc: ProcFs, pid: int | None) -> Process | None:
         stat.ppid,
         threads=stat.num_threads,
     )
-
-
-def _reported(blocked: tuple[BlockedWait, ...]) -> int | None:
-    """Return the pid waited for, -1 for any child, as in records.Process."""
-    if any(call.wanted is WaitFor.ANY for call in blocked):
-        return -1
-    return next((call.number for call in blocked if call.number is not None), None)

@@ -1,8 +1,7 @@
-"""What kind of program a process is, from its executable, name and arguments.
+"""What kind of program a process is, from its executable and its name. Pure.
 
-Names are chosen by whoever built the image, so they refine a diagnosis and its
-advice; they carry it alone only where nothing a program of that name does could
-tell otherwise (`sleep` has no wait call in it).
+Whoever built the image chose the names, so they only refine a diagnosis and its advice.
+They carry it alone only for programs of the base system that never wait, such as `sleep`.
 """
 
 import posixpath
@@ -14,7 +13,7 @@ from tracer.model import Process
 
 
 class Language(StrEnum):
-    """In what a program is written, as far as advice differs."""
+    """What a program is written in, as far as the advice differs."""
 
     SHELL = "shell"
     PYTHON = "Python"
@@ -61,7 +60,7 @@ _LANGUAGES = (
 
 
 def program(process: Process) -> str:
-    """Return the name of the program file; the process's own name where that is unknown."""
+    """Return the file name of the executable; the process's name where that is unknown."""
     return _program(process.path, process.comm)
 
 
@@ -74,7 +73,7 @@ def _program(path: str | None, comm: str) -> str:
 
 
 def is_runtime(process: Process) -> bool | None:
-    """Tell whether it is a container runtime's shim or monitor; None when only its name says so.
+    """Return whether it is a container runtime's shim or monitor; None when only its name says so.
 
     The kernel cuts names at 15 bytes: `containerd-shim` is all that is left of
     `containerd-shim-runc-v2`.
@@ -85,7 +84,7 @@ def is_runtime(process: Process) -> bool | None:
 
 
 def never_waits(process: Process) -> bool:
-    """Tell whether it is a program with no wait call in it, from where systems keep those."""
+    """Return whether it is a program of the base system that never calls wait()."""
     if process.path is None:
         return False
     folder = posixpath.dirname(process.path)
@@ -93,22 +92,22 @@ def never_waits(process: Process) -> bool:
 
 
 def is_known_init(process: Process) -> bool:
-    """Tell whether it is named as one of the programs made to reap orphans."""
+    """Return whether it has the name of a program that is made to reap orphans."""
     return program(process) in _INITS
 
 
 def is_lazy_shell(process: Process) -> bool:
-    """Tell whether it is a shell that reaps only between commands; bash does on SIGCHLD."""
+    """Return whether it is a shell that reaps only between commands; bash reaps on SIGCHLD."""
     return program(process) in _LAZY_SHELLS
 
 
 def reaps_on_signal(process: Process) -> bool:
-    """Tell whether it is a program whose SIGCHLD handler reaps at once: what it left, it leaves."""
+    """Return whether its SIGCHLD handler reaps at once, so that it will not reap later."""
     return program(process) in {"bash", "zsh"}
 
 
 def language(process: Process) -> Language:
-    """Say in what it is written; for what nothing is known of, that it was compiled."""
+    """Return what it is written in; COMPILED where that is unknown."""
     name = program(process)
     for pattern, found in _LANGUAGES:
         if pattern.fullmatch(name):

@@ -1,7 +1,7 @@
-"""What a reaping says of the diagnosis that was made before it. Pure.
+"""Revises a diagnosis after the zombie was reaped. Pure.
 
-A parent that lives when its zombie goes has reaped it: nobody else could. That it waits
-for nobody, or never for this one, is refuted then; what it looked like stays on record.
+A parent that is alive when its zombie disappears has reaped it: nobody else could. That
+refutes that it never waits, or waits for others only; the earlier evidence stays in the line.
 """
 
 from dataclasses import replace
@@ -23,18 +23,14 @@ def reaped_by(parent: Process, cause: Cause, lifetime_ns: int) -> Cause:
     """Return the cause of a zombie that its living parent has reaped after all.
 
     Args:
-        parent: who reaped it.
-        cause: as it was diagnosed while the zombie was there.
-        lifetime_ns: from its death to its reaping; a lower bound where the exit was not seen.
+        parent: the process that reaped it.
+        cause: as diagnosed while the zombie was there.
+        lifetime_ns: from exit to reaping; a lower bound where the exit was not observed.
     """
     if cause.code not in _REFUTED:
         return cause
-    late = wording.duration(lifetime_ns)
     reaped = escape_untrusted(
-        f"parent {wording.name(parent)} lives and has reaped it, {late} after death"
+        f"parent {wording.name(parent)} reaped it {wording.duration(lifetime_ns)} after it exited, "
+        "so it does reap, but late; the evidence before that:"
     )
-    return replace(
-        cause,
-        confidence=Confidence.POSSIBLE,
-        evidence=(f"{reaped}: it reaps late; before that it was said:", *cause.evidence),
-    )
+    return replace(cause, confidence=Confidence.POSSIBLE, evidence=(reaped, *cause.evidence))

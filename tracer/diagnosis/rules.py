@@ -1,78 +1,19 @@
 """Why a zombie is there: from evidence to cause, confidence and advice. Pure.
 
-RULES is the contract's table of causes, in the order in which they are asked: first
-what keeps any parent from waiting, then what the parent's waits say, then what only
-their absence says. `certain` stands only where the facts leave no other reading; a
-rule that can only guess says `possible`, and then a surer one further down goes first.
+The causes are asked in the order of their table. A rule that can only guess returns
+`possible`, and then a surer one further down takes precedence. `certain` stands only
+where the facts leave no other reading.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
-
-from tracer.diagnosis import advice, findings
-from tracer.diagnosis.causes import (
-    init_does_not_reap,
-    parent_never_waits,
-    parent_stopped,
-    slow_reaper,
-)
+from tracer.diagnosis.causes import CAUSES, unknown
 from tracer.diagnosis.definition import POSSIBLE, RuleResult
 from tracer.diagnosis.facts import Facts
 from tracer.model import Cause, CauseCode, Evidence
 from tracer.render.text import escape_untrusted
 
-
-class Rule(NamedTuple):
-    """One line of the table of causes."""
-
-    code: CauseCode
-    situation: str
-    judge: Callable[[Facts], RuleResult | None]
-
-
-RULES: tuple[Rule, ...] = (
-    Rule(CauseCode.TRACED, "a tracer holds it", parent_stopped.traced),
-    Rule(
-        CauseCode.RUNTIME_PARENT,
-        "the parent is a runtime's shim or monitor",
-        parent_stopped.runtime_parent,
-    ),
-    Rule(
-        CauseCode.PARENT_STOPPED,
-        "the parent is stopped, frozen or in D",
-        parent_stopped.parent_stopped,
-    ),
-    Rule(
-        CauseCode.SIGCHLD_IGNORED,
-        "the kernel should have reaped it itself",
-        parent_stopped.sigchld_ignored,
-    ),
-    Rule(
-        CauseCode.SLOW_REAPER,
-        "the parent has reaped earlier children, late",
-        slow_reaper.slow_reaper,
-    ),
-    Rule(
-        CauseCode.EXEC_ORPHAN,
-        "an exec into the container left it behind",
-        init_does_not_reap.exec_orphan,
-    ),
-    Rule(
-        CauseCode.INIT_DOES_NOT_REAP,
-        "adopted by a pid 1 that is no init",
-        init_does_not_reap.init_does_not_reap,
-    ),
-    Rule(
-        CauseCode.PARENT_WAITS_ELSEWHERE,
-        "the parent waits, but only for other pids",
-        parent_never_waits.waits_elsewhere,
-    ),
-    Rule(
-        CauseCode.PARENT_NEVER_WAITS,
-        "a living parent forked it and does not wait",
-        parent_never_waits.never_waits,
-    ),
-)
+MAX_ADVICE_CHARACTERS = 700
+"""In a log line; `tracer explain` prints all steps."""
+_BY_CODE = {cause.code: cause for cause in CAUSES}
 
 
 def diagnose(evidence: Evidence) -> Cause:
@@ -81,22 +22,38 @@ def diagnose(evidence: Evidence) -> Cause:
     return Cause(
         code,
         result.confidence,
-        # Sentences are read in terminals (`jq -r`), and processes name themselves.
-        tuple(map(escape_untrusted, result.evidence)),
-        escape_untrusted(advice.advise(code, evidence)),
+        # These lines are read in terminals (`jq -r`), and processes choose their own names.
+        tuple(map(escape_untrusted, result.findings)),
+        advice(code, evidence),
     )
 
 
 def _decide(evidence: Evidence) -> tuple[CauseCode, RuleResult]:
     if evidence.parent is None:
-        return CauseCode.UNKNOWN, RuleResult(POSSIBLE, findings.no_parent(evidence))
+        return CauseCode.UNKNOWN, unknown.unreadable_parent(evidence)
     facts = Facts(evidence, evidence.parent)
     guess: tuple[CauseCode, RuleResult] | None = None
-    for rule in RULES:
-        result = rule.judge(facts)
+    for cause in CAUSES:
+        result = cause.rule(facts)
         if result is None:
             continue
         if result.confidence is not POSSIBLE:
-            return rule.code, result
-        guess = guess or (rule.code, result)
-    return guess or (CauseCode.UNKNOWN, RuleResult(POSSIBLE, findings.nothing(facts)))
+            return cause.code, result
+        guess = guess or (cause.code, result)
+    return guess or (CauseCode.UNKNOWN, unknown.rule(facts))
+
+
+def remediation_steps(code: CauseCode, evidence: Evidence) -> tuple[str, ...]:
+    """Return what to do about a cause, one step each, the most important one first."""
+    return tuple(escape_untrusted(step) for step in _BY_CODE[code].remediation(evidence) if step)
+
+
+def advice(code: CauseCode, evidence: Evidence) -> str:
+    """Return the steps that fit into MAX_ADVICE_CHARACTERS, as one text."""
+    steps = remediation_steps(code, evidence)
+    text = ""
+    for step in steps:
+        longer = f"{text} {step}" if text else step
+        if len(longer) <= MAX_ADVICE_CHARACTERS:
+            text = longer
+    return text or steps[0][: MAX_ADVICE_CHARACTERS - 1] + "…"

@@ -1,4 +1,4 @@
-"""Why a zombie is there, and what that is concluded from."""
+"""Causes of zombies, and the evidence for them."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,22 +10,22 @@ from tracer.model.workload import Attribution
 
 
 class WaitFor(StrEnum):
-    """Whom a wait call waits for."""
+    """Which children a wait call waits for."""
 
     ANY = "any"
     """Any child (wait, waitpid(-1), waitid(P_ALL))."""
     PROCESS = "process"
     """One child, by pid or pidfd."""
     GROUP = "group"
-    """Any child of one process group."""
+    """Any child in one process group."""
 
 
 class BlockedWait(NamedTuple):
     """A wait call in which a thread is now.
 
     Attributes:
-        wanted: whom it waits for.
-        number: that pid or process group, in the caller's own pid namespace; None for any,
+        wanted: which children it waits for.
+        number: that pid or process group, in the caller's own PID namespace; None for any child,
             for the caller's own group and for a pidfd.
         options: the call's flags (WNOHANG, __WALL, ...).
     """
@@ -60,7 +60,7 @@ class Confidence(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """A diagnosis: cause, how sure, the facts that led there, and what to do."""
+    """A diagnosis: the cause, how sure it is, the facts that led there, and what to do."""
 
     code: CauseCode
     confidence: Confidence
@@ -70,32 +70,30 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All that a diagnosis may look at.
+    """All that a diagnosis is based on.
 
     Attributes:
         now_boot_ns: when it was gathered.
         child: the zombie.
         parent: its parent now; None when it could not be read.
-        waits: how the parent waited, None without BPF.
-        source: core, bcc or proc.
-        attached_boot_ns: since when the source has watched; None for proc.
-        age_ns: how long it has been dead; a lower bound when the exit was not seen.
+        waits: how the parent waited; None where no BPF source observed it.
+        attached_boot_ns: since when the source has observed forks and exits; None for proc.
+        age_ns: how long it has been a zombie; a lower bound when its exit was not observed.
         siblings: other zombies of the same parent now.
-        orphan: its parent is not the one it had when it was forked; None when unknown.
-        session, group: of the zombie, host pid namespace.
-        sibling_ages_ns: ages of some siblings, for their rhythm.
-        attribution: whose it is.
-        group_leader_gone, session_leader_gone: nobody has the pid of its group or session.
-        entered: its session was made outside its pid namespace, other than its init's.
+        session, group: of the zombie, in the host's PID namespace.
+        attribution: the container, pod or systemd unit it belongs to.
+        entered: True when its session was created outside its PID namespace and is not that of
+            the PID 1 there; None when unknown.
         pid_in_parent: its pid as its parent sees it.
-        exit_signal: what its death sends to its parent: 17 (SIGCHLD) for all but odd clones.
-        forker_alive: who forked it lives; None when unknown.
-        tracer: who ptraces it.
-        parent_tracer: who ptraces its parent.
+        exit_signal: the signal that its exit sends to the parent; 17 (SIGCHLD) unless the child
+            was cloned with another one.
+        forker_alive: whether the process that forked it is alive; None when unknown.
+        tracer: the process that ptraces it.
+        parent_tracer: the process that ptraces its parent.
         blocked_waits: wait calls in which threads of the parent are now.
-        waited_for: the process that the parent asked for last, when it is still there.
-        parent_unmoved_ns: for how long the parent was seen not to leave state D; 0 when it is
-            in it and nobody looked for long; None when it is not, or does leave it.
+        waited_for: the process that the parent's latest wait call named, if it is still there.
+        parent_unmoved_ns: how long the parent was observed to stay in state D; 0 when it is in
+            it but was not observed for long; None when it is not, or left it.
         waits_complete: no event was lost that could have changed `waits`.
         gone: it was reaped while this was gathered.
     """
@@ -104,17 +102,12 @@ class Evidence:
     child: Child
     parent: Process | None
     waits: Waits | None
-    source: str
     attached_boot_ns: int | None
     age_ns: int
     siblings: int = 0
-    orphan: bool | None = None
     session: int | None = None
     group: int | None = None
-    sibling_ages_ns: tuple[int, ...] = ()
     attribution: Attribution | None = None
-    group_leader_gone: bool | None = None
-    session_leader_gone: bool | None = None
     entered: bool | None = None
     pid_in_parent: int | None = None
     exit_signal: int | None = None

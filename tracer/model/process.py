@@ -98,14 +98,11 @@ class Process:
         group: process group id, host pid namespace.
         threads: number of threads.
         pid_namespace: inode number of its pid namespace.
-        uid: real user id.
         tracer_pid: who ptraces it.
         sigchld_ignored, sigchld_caught, sigchld_blocked: its disposition of SIGCHLD.
         frozen: its cgroup is frozen.
         threads_uninterruptible: threads of it in state D.
-        blocked_wait: it is inside a wait call now: the pid waited for, -1 for any child.
         cgroup_path: its cgroup.
-        arguments: its command line, only for deciding what kind of program it is.
     """
 
     identity: Identity
@@ -118,16 +115,13 @@ class Process:
     group: int | None = None
     threads: int = 1
     pid_namespace: int | None = None
-    uid: int | None = None
     tracer_pid: int | None = None
     sigchld_ignored: bool | None = None
     sigchld_caught: bool | None = None
     sigchld_blocked: bool | None = None
     frozen: bool | None = None
     threads_uninterruptible: int = 0
-    blocked_wait: int | None = None
     cgroup_path: str | None = None
-    arguments: tuple[str, ...] = ()
 
     @property
     def is_init(self) -> bool | None:

@@ -185,15 +185,11 @@ class ProcFs:
         stats = (self.stat(other) for other in self.pids())
         return [stat.pid for stat in stats if stat is not None and stat.ppid == pid]
 
-    def process(self, pid: int, *, arguments: bool = True) -> Process | None:
+    def process(self, pid: int) -> Process | None:
         """Return all that can be read cheaply; parts that are refused are None.
 
-        `frozen`, `blocked_wait` and `cgroup_path` are left to who knows cgroups and system calls.
-
-        Args:
-            pid: which.
-            arguments: also read the command line, which waits for the process's memory lock
-                and so may block on a process that is stuck.
+        `frozen` and `cgroup_path` are left to whoever knows cgroups. The command line is not
+        read: that waits for the process's memory lock and so may block on a stuck process.
         """
         stat = self.stat(pid)
         status = self.status(pid)
@@ -210,13 +206,11 @@ class ProcFs:
             group=stat.pgrp,
             threads=stat.num_threads,
             pid_namespace=self.pid_namespace(pid),
-            uid=status.uid if status else None,
             tracer_pid=status.tracer_pid if status else None,
             sigchld_ignored=status.sigchld_ignored if status else None,
             sigchld_caught=status.sigchld_caught if status else None,
             sigchld_blocked=status.sigchld_blocked if status else None,
             threads_uninterruptible=self._uninterruptible(stat),
-            arguments=self.cmdline(pid) if arguments else (),
         )
 
     def _uninterruptible(self, stat: Stat) -> int:
