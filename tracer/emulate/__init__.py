@@ -1,1 +1,1 @@
-"""Zombies made on purpose."""
+"""Real zombies, made on purpose."""

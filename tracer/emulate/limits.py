@@ -1,4 +1,4 @@
-"""Which limit made fork fail, and what to do about it."""
+"""Which limits may have made fork fail, and what to do about it."""
 
 import errno
 import os
@@ -9,14 +9,14 @@ from tracer.errors import PermanentError
 
 
 def fork_failed(error: OSError, *, made: int, wanted: int) -> PermanentError:
-    """Make the error that says how many there were, and which limits could have been hit."""
+    """Return the error that says how many were made, and which limits fork may have hit."""
     limits = "; ".join(_limits())
-    remedy = f"the limits here: {limits}. Raise the lowest or lower --count"
+    remedy = f"the limits here are: {limits}; raise the lowest one, or lower --count"
     if error.errno == errno.ENOMEM:
-        remedy = "each zombie takes about 10 KB of kernel memory: lower --count"
+        remedy = "each zombie takes about 10 KB of kernel memory; lower --count"
     return PermanentError(
-        f"made {made} of {wanted} zombies, and cleaned them up: "
-        f"fork failed ({error.strerror}); {remedy}"
+        f"made only {made} of {wanted} zombies and cleaned them up, because "
+        f"fork failed ({error.strerror}): {remedy}"
     )
 
 

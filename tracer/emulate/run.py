@@ -1,10 +1,10 @@
-"""Makes real zombies on purpose, each cause as it happens in the field, and cleans them up."""
+"""One run of the emulator: makes real zombies, keeps them for a while, and cleans up."""
 
 import os
 import select
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import FrameType
@@ -16,23 +16,27 @@ from tracer.errors import PermanentError
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _DEATH_MILLISECONDS = 5000
-"""How long a child that exits at once may take to show as dead."""
+"""How long a child that exits at once may take to become a zombie."""
+
+
+Report = Callable[[str], None]
+"""Tells the process that started a helper that the helper has got there."""
 
 
 class Stopped(BaseException):
-    """The hold is over, or somebody pressed Ctrl-C. No error: a BaseException passes handlers."""
+    """The hold is over or a signal came. Not an error: a BaseException passes error handlers."""
 
 
 @dataclass
-class Stage:
-    """What every scene needs: how many, how fast, how long, and whom to kill at the end.
+class EmulationRun:
+    """What every scenario needs: how many zombies, how fast, for how long, and what to clean up.
 
     Attributes:
         count: zombies to make.
-        rate: zombies a second; None is as fast as possible.
+        rate: zombies per second; None is as fast as possible.
         hold_ns: how long to keep them once made; None is until a signal.
         say: prints a line for the user.
-        helpers: living processes that end with the scene, the outermost last.
+        helpers: living processes that end with the run, the outermost last.
         made: zombies made so far, where this process makes them.
     """
 
@@ -44,9 +48,13 @@ class Stage:
     made: int = 0
 
     def dead_children(self) -> list[int]:
-        """Make all the zombies, children of this process; return their pids."""
+        """Make all the zombies as children of this process; return their pids.
+
+        Raises:
+            PermanentError: a fork failed.
+        """
         make, pids = spawn.dead_child_maker(), []
-        for _ in self.beats():
+        for _ in self.ticks():
             try:
                 pids.append(make())
             except OSError as error:
@@ -56,12 +64,16 @@ class Stage:
             wait_until_dead(pids[-1])
         return pids
 
-    def beats(self) -> "range | Beats":
-        """Return something to loop over once a zombie, at the rate asked for."""
-        return range(self.count) if self.rate is None else Beats(self.count, self.rate)
+    def ticks(self) -> Iterator[None]:
+        """Yield once per zombie, at the rate asked for and without drift."""
+        began = time.monotonic()
+        for done in range(self.count):
+            if self.rate is not None:
+                time.sleep(max(0.0, began + done / self.rate - time.monotonic()))
+            yield
 
     def announce(self, parent: int, pids: list[int], *, what: str = "zombies") -> None:
-        """Tell what was made."""
+        """Print what was made."""
         self.say(f"parent {parent} has {self.count} {what}: {ranges(pids)}")
         kept = "until Ctrl-C" if self.hold_ns is None else f"for {exact_duration(self.hold_ns)}"
         self.say(f"keeping them {kept}")
@@ -75,7 +87,7 @@ class Stage:
             signal.pause()
 
     def hold_with_alarm(self) -> None:
-        """Let SIGALRM raise Stopped when the hold is over, for a scene that blocks elsewhere."""
+        """Let SIGALRM raise Stopped when the hold is over, for a scenario that blocks elsewhere."""
         if self.hold_ns is not None:
             signal.signal(signal.SIGALRM, _stop)
             # A zero would disarm the timer.
@@ -93,31 +105,13 @@ class Stage:
             with suppress(ChildProcessError):
                 os.waitpid(pid, 0)
         with suppress(ChildProcessError):
-            # Not blocking: a child that whoever exec'd us left behind may live on.
+            # Not blocking: a program that executed us may have left a living child.
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
 
 
-class Beats:
-    """Yields `count` times, `rate` times a second, without drift."""
-
-    def __init__(self, count: int, rate: float) -> None:
-        self._count, self._rate = count, rate
-
-    def __iter__(self) -> "Beats":
-        self._done, self._began = 0, time.monotonic()
-        return self
-
-    def __next__(self) -> int:
-        if self._done == self._count:
-            raise StopIteration
-        time.sleep(max(0.0, self._began + self._done / self._rate - time.monotonic()))
-        self._done += 1
-        return self._done
-
-
-def emulate(scene: Callable[[Stage], None], stage: Stage) -> None:
-    """Play a scene until its hold is over or a signal comes, and clean up.
+def emulate(scenario: Callable[[EmulationRun], None], run: EmulationRun) -> None:
+    """Run a scenario until its hold is over or a signal comes, and clean up.
 
     Changes signal handlers and the name of this process: for a command, not a library.
 
@@ -125,36 +119,36 @@ def emulate(scene: Callable[[Stage], None], stage: Stage) -> None:
         PermanentError: it cannot be done here; what was made is cleaned up.
     """
     for number in _STOP_SIGNALS:
-        # nohup(1) ignores SIGHUP for us. SIGINT is ignored for every background job of
-        # a script, where it is as much a wish to end as anywhere.
+        # nohup(1) has us ignore SIGHUP, and that stays. A script has its background jobs
+        # ignore SIGINT, and that does not: it should end them as anywhere.
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _stop)
     spawn.become_subreaper()
     try:
-        scene(stage)
+        scenario(run)
     except Stopped:
         pass
     finally:
-        stage.clean_up()
-    stage.say("cleaned up")
+        run.clean_up()
+    run.say("cleaned up")
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:
     raise Stopped
 
 
-def helper(stage: Stage, body: Callable[[Callable[[str], None]], None]) -> tuple[int, str]:
+def helper(run: EmulationRun, body: Callable[[Report], None]) -> tuple[int, str]:
     """Fork a process that runs `body` and dies with us; return its pid and what it reported.
 
     Args:
-        stage: kills it in the end.
+        run: kills it in the end.
         body: gets a function that reports a text; when it returns, the process exits.
 
     Raises:
         PermanentError: it could not be forked, or it reported `failed: …`.
     """
     out, into = os.pipe()
-    # Blocked, so that a Ctrl-C finds the helper either not yet there or on the list, and
+    # Blocked, so that a Ctrl-C finds the helper either not yet forked or on the list, and
     # never raises Stopped in the helper.
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
     try:
@@ -162,9 +156,9 @@ def helper(stage: Stage, body: Callable[[Callable[[str], None]], None]) -> tuple
         if not pid:
             os.close(out)
             _act(body, into)
-        stage.helpers.append(pid)
+        run.helpers.append(pid)
     except OSError as error:
-        raise fork_failed(error, made=stage.made, wanted=stage.count) from error
+        raise fork_failed(error, made=run.made, wanted=run.count) from error
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
     os.close(into)
@@ -175,7 +169,7 @@ def helper(stage: Stage, body: Callable[[Callable[[str], None]], None]) -> tuple
     return pid, text
 
 
-def _act(body: Callable[[Callable[[str], None]], None], into: int) -> None:
+def _act(body: Callable[[Report], None], into: int) -> None:
     """Be the helper; never returns into the caller's code."""
     status = 1
     try:
@@ -199,9 +193,9 @@ def _report(into: int, text: str) -> None:
 
 
 def wait_until_dead(pid: int) -> None:
-    """Wait until a child is a zombie. A wait call is just what a bad parent never makes.
+    """Wait until a child is a zombie, without the wait call that this parent must not make.
 
-    A pidfd becomes readable then (pidfd_poll in kernel/fork.c), in every pid namespace.
+    A pidfd becomes readable then (pidfd_poll in kernel/fork.c), in every PID namespace.
     """
     with suppress(ProcessLookupError):
         descriptor = os.pidfd_open(pid)
@@ -214,7 +208,7 @@ def wait_until_dead(pid: int) -> None:
 
 
 def children_of(pid: int) -> list[int]:
-    """Return the children of a process as our /proc shows them; empty where it cannot tell."""
+    """Return the children of a process as our /proc shows them; empty where it does not."""
     try:
         with open(f"/proc/{pid}/task/{pid}/children") as file:  # noqa: PTH123 - as above
             return [int(word) for word in file.read().split()]

@@ -1,4 +1,4 @@
-"""The causes, each played by real processes as it happens in the field."""
+"""One scenario per cause: real processes that leave zombies as it happens in the field."""
 
 import os
 import signal
@@ -10,61 +10,59 @@ from dataclasses import replace
 from pathlib import Path
 
 from tracer.emulate import spawn
-from tracer.emulate.run import Stage, children_of, helper, wait_until_dead
+from tracer.emulate.run import EmulationRun, Report, children_of, helper, wait_until_dead
 from tracer.errors import PermanentError
 
 LATE_SECONDS = 15.0
-"""How long slow_reaper leaves its children unreaped: longer than the agent's --min-age."""
+"""After how long slow_reaper reaps: longer than the agent's --min-age."""
 _FIRST_LATE_SECONDS = 1.5
-"""Its first two children, so that it is known as a late reaper before one is reported."""
-
-Report = Callable[[str], None]
+"""The same for its first two children, so that it is known to reap late before it is reported."""
 
 
-def _pause_for_ever() -> None:
+def _pause_forever() -> None:
     while True:
         signal.pause()
 
 
-def parent_never_waits(stage: Stage) -> None:
-    """Fork children and forget them."""
+def parent_never_waits(run: EmulationRun) -> None:
+    """Fork children and never wait for them."""
     spawn.set_name("never-waits")
-    pids = stage.dead_children()
-    stage.announce(os.getpid(), pids)
-    stage.hold()
+    pids = run.dead_children()
+    run.announce(os.getpid(), pids)
+    run.hold()
 
 
-def parent_waits_elsewhere(stage: Stage) -> None:
-    """Be blocked waiting for one long-lived child while others die."""
+def parent_waits_elsewhere(run: EmulationRun) -> None:
+    """Be blocked in a wait call for one long-lived child while others exit."""
     spawn.set_name("waits-elsewhere")
 
     def live_on(report: Report) -> None:
         report("here")
-        _pause_for_ever()
+        _pause_forever()
 
-    living, _ = helper(stage, live_on)
-    pids = stage.dead_children()
-    stage.announce(os.getpid(), pids)
-    stage.say(f"and waits only for {living}, which lives")
-    stage.hold_with_alarm()
+    living, _ = helper(run, live_on)
+    pids = run.dead_children()
+    run.announce(os.getpid(), pids)
+    run.say(f"the parent waits only for PID {living}, which keeps running")
+    run.hold_with_alarm()
     os.waitpid(living, 0)
-    # Somebody killed it: now the parent waits for nobody.
-    stage.helpers.remove(living)
-    stage.hold()
+    # Something else killed it: now the parent does not wait at all.
+    run.helpers.remove(living)
+    run.hold()
 
 
-def slow_reaper(stage: Stage) -> None:
+def slow_reaper(run: EmulationRun) -> None:
     """Reap everything, but only every 15 seconds; then fork as many again."""
     spawn.set_name("slow-reaper")
-    stage.hold_with_alarm()
-    replace(stage, count=2, rate=None).dead_children()
+    run.hold_with_alarm()
+    replace(run, count=2, rate=None).dead_children()
     time.sleep(_FIRST_LATE_SECONDS)
     _reap_all()
     while True:
-        pids = stage.dead_children()
-        stage.announce(os.getpid(), pids)
-        stage.say(f"and reaps them after {LATE_SECONDS:g} s, to make as many again")
-        stage.made = 0
+        pids = run.dead_children()
+        run.announce(os.getpid(), pids)
+        run.say(f"the parent reaps them after {LATE_SECONDS:g} s, then makes as many again")
+        run.made = 0
         time.sleep(LATE_SECONDS)
         _reap_all()
 
@@ -75,65 +73,65 @@ def _reap_all() -> None:
             pass
 
 
-def init_does_not_reap(stage: Stage) -> None:
-    """Be, or start, a pid 1 that does not reap the orphans it adopts."""
+def init_does_not_reap(run: EmulationRun) -> None:
+    """Be, or start, a PID 1 that does not reap the orphans it adopts."""
     spawn.set_name("no-init")
     if os.getpid() == 1:
-        _adopt_orphans(stage)
-        stage.announce(1, children_of(1))
-        stage.hold()
+        _adopt_orphans(run)
+        run.announce(1, children_of(1))
+        run.hold()
     _new_pid_namespace("init_does_not_reap")
 
     def be_init(report: Report) -> None:
-        _adopt_orphans(stage)
+        _adopt_orphans(run)
         report("made")
-        _pause_for_ever()
+        _pause_forever()
 
-    init, _ = helper(stage, be_init)
-    stage.announce(init, children_of(init))
-    stage.hold()
+    init, _ = helper(run, be_init)
+    run.announce(init, children_of(init))
+    run.hold()
 
 
-def _adopt_orphans(stage: Stage) -> None:
-    """As pid 1: let a child fork and die, as a program that daemonizes does.
+def _adopt_orphans(run: EmulationRun) -> None:
+    """As PID 1: let a child fork and exit, as a program that daemonizes does.
 
-    With a rate each zombie has a forker of its own. The forker is reaped, as a shell
-    does with its foreground child.
+    With a rate, each zombie has a forker of its own. The forker is reaped, as a shell
+    reaps its foreground child.
     """
-    batch = stage.count if stage.rate is None else 1
-    for _ in range(1) if stage.rate is None else stage.beats():
-        passing = replace(stage, count=batch, rate=None, helpers=[])
+    batch = run.count if run.rate is None else 1
+    for _ in range(1) if run.rate is None else run.ticks():
+        passing = replace(run, count=batch, rate=None, helpers=[])
 
-        def fork_and_die(report: Report, passing: Stage = passing) -> None:
+        def fork_and_die(report: Report, passing: EmulationRun = passing) -> None:
             passing.dead_children()
             report("made")
 
         forker, _ = helper(passing, fork_and_die)
         os.waitpid(forker, 0)
-        stage.made += batch
+        run.made += batch
 
 
-def exec_orphan(stage: Stage) -> None:
-    """Enter a container's pid namespace from outside, as an exec probe does, and leave orphans."""
+def exec_orphan(run: EmulationRun) -> None:
+    """Join a PID namespace from outside, as an exec probe does, and leave orphans there."""
     spawn.set_name("exec-orphan")
     _new_pid_namespace("exec_orphan")
 
     def be_init(report: Report) -> None:
         report("here")
-        _pause_for_ever()
+        _pause_forever()
 
     def enter_and_die(report: Report) -> None:
-        stage.dead_children()
+        run.dead_children()
         report("made")
 
-    # unshare(2) changed where our children are born, not where we are: the second one is
-    # born in the namespace with a parent outside of it, as after setns(2) in runc exec.
-    init, _ = helper(stage, be_init)
-    probe, _ = helper(stage, enter_and_die)
+    # unshare(2) changed where our children are forked, not where we are: the second one is
+    # in the namespace and its parent outside, as after setns(2) in runc exec.
+    init, _ = helper(run, be_init)
+    probe, _ = helper(run, enter_and_die)
     os.waitpid(probe, 0)
-    stage.helpers.remove(probe)
-    stage.announce(init, children_of(init))
-    stage.hold()
+    run.helpers.remove(probe)
+    run.announce(init, children_of(init))
+    run.hold()
 
 
 def _new_pid_namespace(cause: str) -> None:
@@ -141,30 +139,30 @@ def _new_pid_namespace(cause: str) -> None:
         spawn.new_pid_namespace()
     except OSError as error:
         raise PermanentError(
-            f"{cause} needs a pid namespace of its own, and the kernel refused one "
-            f"({error.strerror}): run as root, allow user namespaces "
+            f"{cause} needs a new PID namespace, and the kernel refused to create one "
+            f"({error.strerror}): run this as root, allow user namespaces "
             "(sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone), "
-            "or run it as pid 1 of a container"
+            "or run it as PID 1 of a container"
         ) from error
 
 
-def parent_stopped(stage: Stage) -> None:
-    """Stop a parent (SIGSTOP) that has dead children."""
+def parent_stopped(run: EmulationRun) -> None:
+    """Stop a parent (SIGSTOP) that has zombies."""
     spawn.set_name("stopped-parent")
 
     def stop(report: Report) -> None:
-        report(" ".join(map(str, stage.dead_children())))
+        report(" ".join(map(str, run.dead_children())))
         os.kill(os.getpid(), signal.SIGSTOP)
-        _pause_for_ever()
+        _pause_forever()
 
-    parent, pids = helper(stage, stop)
-    stage.announce(parent, [int(pid) for pid in pids.split()])
-    stage.say(f"and is stopped; `kill -CONT {parent}` continues it")
-    stage.hold()
+    parent, pids = helper(run, stop)
+    run.announce(parent, [int(pid) for pid in pids.split()])
+    run.say(f"the parent is stopped; continue it with `kill -CONT {parent}`")
+    run.hold()
 
 
-def traced(stage: Stage) -> None:
-    """Let children die while a tracer, which does not wait for them, holds them."""
+def traced(run: EmulationRun) -> None:
+    """Let children exit while a tracer holds them and does not wait for them."""
     spawn.set_name("traced")
     out, into = os.pipe()
     living = []
@@ -175,9 +173,9 @@ def traced(stage: Stage) -> None:
         report("here")
         os.read(out, 1)
 
-    for _ in stage.beats():
-        living.append(helper(stage, live_until_told)[0])
-        stage.made += 1
+    for _ in run.ticks():
+        living.append(helper(run, live_until_told)[0])
+        run.made += 1
 
     def hold_them(report: Report) -> None:
         os.close(into)
@@ -185,21 +183,21 @@ def traced(stage: Stage) -> None:
         for pid in living:
             spawn.seize(pid)
         report("seized")
-        _pause_for_ever()
+        _pause_forever()
 
-    tracer, _ = helper(stage, hold_them)
+    tracer, _ = helper(run, hold_them)
     os.close(into)
     for pid in living:
         wait_until_dead(pid)
-    # The parent does what it should: it gets nothing while the tracer holds them.
+    # The parent waits as it should: it gets none of them while the tracer holds them.
     _reap_all()
-    stage.announce(os.getpid(), living)
-    stage.say(f"and cannot reap them: {tracer} traces them and does not wait")
-    stage.hold()
+    run.announce(os.getpid(), living)
+    run.say(f"the parent cannot reap them: PID {tracer} traces them and does not wait")
+    run.hold()
 
 
-def dead_leader(stage: Stage) -> None:
-    """Let the main thread of living processes end: `ps` says defunct, but no zombie is there."""
+def dead_leader(run: EmulationRun) -> None:
+    """End the main thread of living processes: `ps` calls them defunct, but they live."""
     spawn.set_name("dead-leader")
 
     def end_leader(report: Report) -> None:
@@ -208,18 +206,18 @@ def dead_leader(stage: Stage) -> None:
         spawn.exit_this_thread()
 
     pids = []
-    for _ in stage.beats():
-        pids.append(helper(stage, end_leader)[0])
-        stage.made += 1
+    for _ in run.ticks():
+        pids.append(helper(run, end_leader)[0])
+        run.made += 1
     for pid in pids:
-        _wait_until_headless(pid)
-    stage.announce(os.getpid(), pids, what="living children with a dead leader")
-    stage.say("none of them is a zombie, and none must be reported")
-    stage.hold()
+        _wait_until_leader_dead(pid)
+    run.announce(os.getpid(), pids, what="living children with a dead leader")
+    run.say("they are not zombies, and the agent must not report them")
+    run.hold()
 
 
-def _wait_until_headless(pid: int) -> None:
-    """Wait, for at most a second, until /proc says Z; a pidfd tells only of the whole process."""
+def _wait_until_leader_dead(pid: int) -> None:
+    """Wait up to a second until /proc shows state Z; a pidfd shows only the whole process."""
     stat = Path(f"/proc/{pid}/stat")
     for _ in range(1000):
         with suppress(OSError):
@@ -228,9 +226,9 @@ def _wait_until_headless(pid: int) -> None:
         time.sleep(0.001)
 
 
-SCENES: Mapping[str, Callable[[Stage], None]] = {
-    scene.__name__: scene
-    for scene in (
+SCENARIOS: Mapping[str, Callable[[EmulationRun], None]] = {
+    scenario.__name__: scenario
+    for scenario in (
         parent_never_waits,
         parent_waits_elsewhere,
         slow_reaper,
@@ -241,4 +239,4 @@ SCENES: Mapping[str, Callable[[Stage], None]] = {
         dead_leader,
     )
 }
-"""Name of the cause, as on the command line, to what plays it."""
+"""The scenarios by name, as on the command line."""

@@ -1,4 +1,4 @@
-"""Processes as only the C library can make them: dead at birth, in namespaces, traced, headless."""
+"""What needs the C library: children that exit at once, namespaces, tracing, dead leaders."""
 
 import ctypes
 import os

@@ -54,5 +54,5 @@ CAUSE = CauseDefinition(
     ),
     rule=rule,
     remediation=remedy,
-    no_scenario="the kernel reaps such children, unless the parent changes its mind in between",
+    no_scenario="it takes a child that exits just before its parent starts to ignore SIGCHLD",
 )
