@@ -1,4 +1,4 @@
-"""Programs that leave zombies in the ways of the field, and the cause each should get."""
+"""Programs that leave zombies as it happens in the field, and the cause each should get."""
 
 import platform
 import shutil
@@ -8,16 +8,16 @@ from pathlib import Path
 
 PROGRAMS = Path(__file__).parent / "programs"
 NONE = "none"
-"""Expected of programs that look suspicious and leave no zombie."""
+"""Expected of programs that look suspicious but leave no zombie."""
 _NEW_PID_NAMESPACE = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
 
 
 @dataclass(frozen=True)
 class Toolchain:
-    """What the programs are built from: compiled once for all cases.
+    """The compiled programs, shared by all cases.
 
     Attributes:
-        folder: of what is compiled, and of fifos.
+        folder: where they and a fifo are.
     """
 
     folder: Path
@@ -33,12 +33,13 @@ class Case:
 
     Attributes:
         name: of the case.
-        expected: causes that are right; the first is the one hoped for.
-        command: makes the command line.
+        expected: the right causes; the first one is the best.
+        command: returns the command line.
         needs: programs without which it is skipped.
-        then: what is run some time after the start, with the pid of the pid namespace's init.
+        then: returns a command that is run some time after the start; it gets the pid of PID 1
+            of the PID namespace.
         freeze: which freezer stops the parent: v1, v2.
-        blind: causes also right where nothing is known of forks and waits.
+        blind: causes that are also right where forks and wait calls were not observed.
     """
 
     name: str
@@ -88,7 +89,7 @@ def shell(name: str, script: str, *expected: str, under: str = "sh", **options) 
 
 
 def pid1(name: str, command: Callable[[Toolchain], list[str]], *expected: str, **options) -> Case:
-    """The command as pid 1 of a new pid namespace."""
+    """The command as PID 1 of a new PID namespace."""
     needs = ("unshare", "gcc", *options.pop("needs", ()))
     return Case(
         f"pid 1 {name}",
@@ -100,7 +101,7 @@ def pid1(name: str, command: Callable[[Toolchain], list[str]], *expected: str, *
 
 
 def pid1_shell(name: str, script: str, *expected: str, under: str = "sh", **options) -> Case:
-    """A script as pid 1."""
+    """A script as PID 1."""
     return pid1(
         name,
         lambda toolchain: [under, "-c", script.replace("causes", toolchain.causes)],
@@ -111,7 +112,7 @@ def pid1_shell(name: str, script: str, *expected: str, under: str = "sh", **opti
 
 
 def enter(kind: str) -> Callable[[Toolchain, int], list[str]]:
-    """Run something in the pid namespace from outside, as an exec probe does."""
+    """Run something in the PID namespace from outside, as an exec probe does."""
     return lambda toolchain, init: [
         "nsenter",
         "--target",

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs the cause programs and prints what each case was said to be: the table of docs/causes.md.
+"""Runs the cause programs and prints each case's diagnoses: the tables of docs/diagnosis-accuracy.md.
 
 python tests/cause_programs/run.py --times 20 --source core
 python tests/cause_programs/run.py --source proc --only 'pid 1'
@@ -17,17 +17,17 @@ if __name__ == "__main__":
     sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
 from cause_programs.cases import CASES, INIT, NEVER, NONE, SLOW, Case, machine
-from cause_programs.sandbox import furnish, sandbox
-from cause_programs.watching import Keeper, Seen
+from cause_programs.sandbox import build_toolchain, sandbox
+from cause_programs.watching import Seen, Watcher
 from tracer.diagnosis.evidence import Finding
 from tracer.model import Source
 from tracer.procfs.fs import ProcFs
 
 SECONDS = 12.5
-"""The eldest zombies are then over ten seconds dead, as at the agent's minimum age."""
+"""The oldest zombies are then over ten seconds old, as at the agent's minimum age."""
 
 LATE_SECONDS = 2.0
-"""How much older than a late source the programs are."""
+"""How long after the programs a late source starts."""
 
 
 def make_source(name: str, proc: ProcFs) -> Source:
@@ -43,7 +43,7 @@ def make_source(name: str, proc: ProcFs) -> Source:
 
 @dataclass
 class Score:
-    """What one case was said to be over all runs: (code, confidence) to times."""
+    """The diagnoses of one case over all runs: (code, confidence) to times."""
 
     young: Counter = field(default_factory=Counter)
     settled: Counter = field(default_factory=Counter)
@@ -51,24 +51,24 @@ class Score:
 
     def add(self, case: Case, seen: Seen, *, blind: bool) -> None:
         for counter, findings in ((self.young, seen.young), (self.settled, seen.latest)):
-            told = {said(finding) for finding in findings.values()} or {(NONE, "")}
-            counter.update(told)
+            results = {result(finding) for finding in findings.values()} or {(NONE, "")}
+            counter.update(results)
             self.wrong += [f for f in findings.values() if not is_right(case, f, blind=blind)]
 
 
-def said(finding: Finding) -> tuple[str, str]:
+def result(finding: Finding) -> tuple[str, str]:
     return finding.cause.code.value, finding.cause.confidence.value
 
 
 def accepted(case: Case, *, blind: bool) -> set[str]:
-    """Return the causes that are right; blind where forks or waits were not all seen."""
+    """Return the right causes; blind where not all forks and wait calls were observed."""
     return {*case.expected, *(case.blind if blind else ())}
 
 
 def before_its_first_round(case: Case, finding: Finding) -> bool:
-    """Tell whether a slow reaper had reaped nothing yet: then nobody can know, nor claim to."""
+    """Return whether a slow reaper had reaped nothing yet: then its cause cannot be known."""
     slow = SLOW in case.expected and finding.waits is not None and not finding.waits.reaped
-    return slow and said(finding) in {(NEVER, "possible"), (INIT, "possible")}
+    return slow and result(finding) in {(NEVER, "possible"), (INIT, "possible")}
 
 
 def is_right(case: Case, finding: Finding, *, blind: bool) -> bool:
@@ -85,17 +85,17 @@ def observe(
     if not late:
         source.start()
     try:
-        with sandbox(cases, furnish(folder)) as enclosed:
+        with sandbox(cases, build_toolchain(folder)) as running:
             if late:
                 time.sleep(LATE_SECONDS)
                 source.start()
-            keeper = Keeper(source, proc, enclosed)
-            keeper.watch(0.5)
-            enclosed.second_act()
-            keeper.watch(seconds)
-            mean = keeper.seconds_in_diagnosis / max(1, keeper.diagnoses)
-            print(f"# {keeper.diagnoses} diagnoses, {mean * 1e6:.0f} us each", file=sys.stderr)
-            return keeper.seen
+            watcher = Watcher(source, proc, running)
+            watcher.watch(0.5)
+            running.after_start()
+            watcher.watch(seconds)
+            mean = watcher.seconds_in_diagnosis / max(1, watcher.diagnoses)
+            print(f"# {watcher.diagnoses} diagnoses, {mean * 1e6:.0f} us each", file=sys.stderr)
+            return watcher.seen
     finally:
         source.close()
         proc.close()
@@ -132,7 +132,7 @@ def main() -> int:
     if args.verbose:
         for name, findings in wrong.items():
             for finding in findings[:3]:
-                print(f"\n{name}: {' '.join(said(finding))}")
+                print(f"\n{name}: {' '.join(result(finding))}")
                 print("\n".join(f"  - {line}" for line in finding.cause.evidence))
     return 1 if wrong else 0
 

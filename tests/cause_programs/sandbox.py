@@ -1,4 +1,4 @@
-"""Runs cause programs together, each in a cgroup of its own, by which its zombies are known."""
+"""Runs the cause programs together, each in a cgroup of its own that identifies its zombies."""
 
 import contextlib
 import os
@@ -25,7 +25,7 @@ def cgroup_mount() -> Path | None:
     return None
 
 
-def furnish(folder: Path) -> Toolchain:
+def build_toolchain(folder: Path) -> Toolchain:
     """Compile what the cases need into a folder."""
     toolchain = Toolchain(folder)
     source = PROGRAMS / "causes.c"
@@ -48,7 +48,7 @@ def furnish(folder: Path) -> Toolchain:
 
 
 @dataclass
-class Kept:
+class RunningCase:
     """A running case.
 
     Attributes:
@@ -70,11 +70,11 @@ class Sandbox:
     """All cases of one run."""
 
     toolchain: Toolchain
-    kept: list[Kept]
+    running: list[RunningCase]
 
-    def second_act(self) -> None:
-        """Do what comes after the start: enter from outside, freeze."""
-        for one in self.kept:
+    def after_start(self) -> None:
+        """Do what a case does some time after its start: join from outside, freeze."""
+        for one in self.running:
             if one.case.then is not None:
                 init = _only_child(one.process.pid)
                 _start(one.case.then(self.toolchain, init), one.folder, self.toolchain).wait()
@@ -92,8 +92,8 @@ class Sandbox:
                 one.frozen.append(inner)
 
     def close(self) -> None:
-        """Thaw and kill all of it."""
-        for one in self.kept:
+        """Thaw, kill and remove everything."""
+        for one in self.running:
             for folder in one.frozen:
                 name, word = (
                     ("cgroup.freeze", "0")
@@ -105,7 +105,7 @@ class Sandbox:
                 )
                 (folder / name).write_text(word)
         deadline = time.monotonic() + 15
-        for one in self.kept:
+        for one in self.running:
             while pids := _members(one.folder):
                 for pid in pids:
                     with contextlib.suppress(ProcessLookupError):
@@ -141,7 +141,7 @@ def _remove(folder: Path, deadline: float) -> None:
 
 
 def _start(command: Sequence[str], folder: Path, toolchain: Toolchain) -> "subprocess.Popen[bytes]":
-    """Start a command as a member of a cgroup: it enters before it executes."""
+    """Start a command as a member of a cgroup: it joins before it executes."""
     enter = f'echo $$ > {folder}/cgroup.procs && exec "$@"'
     return subprocess.Popen(
         ["bash", "-c", enter, "enter", *command],
@@ -164,11 +164,11 @@ def _only_child(pid: int) -> int:
 
 @contextlib.contextmanager
 def sandbox(cases: Sequence[Case], toolchain: Toolchain) -> Iterator[Sandbox]:
-    """Start all cases; end them, and whatever they left, on leaving."""
+    """Start all cases; on leaving, end them and whatever they left."""
     mount = cgroup_mount()
     assert mount is not None
-    kept: list[Kept] = []
-    whole = Sandbox(toolchain, kept)
+    running: list[RunningCase] = []
+    whole = Sandbox(toolchain, running)
     run = time.monotonic_ns()
     try:
         for index, case in enumerate(cases):
@@ -176,7 +176,7 @@ def sandbox(cases: Sequence[Case], toolchain: Toolchain) -> Iterator[Sandbox]:
             folder = mount / name
             folder.mkdir()
             process = _start(case.command(toolchain), folder, toolchain)
-            kept.append(Kept(case, f"/{name}", folder, process))
+            running.append(RunningCase(case, f"/{name}", folder, process))
         yield whole
     finally:
         whole.close()

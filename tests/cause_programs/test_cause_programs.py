@@ -1,4 +1,4 @@
-"""Every program gets its cause, from the source that sees most here."""
+"""Every program gets its cause from the source that observes most."""
 
 import os
 
@@ -6,7 +6,7 @@ import pytest
 from support.kernel import require
 
 from cause_programs.cases import CASES, NONE
-from cause_programs.run import SECONDS, accepted, before_its_first_round, observe, said
+from cause_programs.run import SECONDS, accepted, before_its_first_round, observe, result
 from cause_programs.sandbox import cgroup_mount
 from tracer.diagnosis.evidence import Finding
 from tracer.errors import PermanentError
@@ -16,9 +16,9 @@ pytestmark = [pytest.mark.kernel, pytest.mark.slow]
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory):
-    """All cases run together under one observer: it takes as long as one."""
+    """All cases run together: that takes as long as one."""
     require(os.geteuid() == 0, "the cause programs need root for namespaces and cgroups")
-    require(cgroup_mount(), "the suite tells its cases apart by cgroups (cgroup2, writable)")
+    require(cgroup_mount(), "the suite identifies its cases by their cgroups (cgroup2, writable)")
     cases = [case for case in CASES if not case.missing()]
     try:
         return observe(
@@ -43,23 +43,23 @@ def findings_of(case, seen, *, settled: bool) -> list[Finding]:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_cause(case, seen):
-    """The last word on a case's zombies is one of the right causes; a healthy one has none."""
+    """The last diagnosis of a case's zombies is a right one; a healthy case has no zombies."""
     findings = findings_of(case, seen, settled=True)
     right = accepted(case, blind=False)
     if NONE in right:
-        assert not findings, [said(finding) for finding in findings]
+        assert not findings, [result(finding) for finding in findings]
         return
     assert findings, "it left no zombie of a second"
     last = [f for f in findings if not before_its_first_round(case, f)]
     assert last
     assert {f.cause.code.value for f in last} <= right, [
-        (said(f), f.cause.evidence) for f in last if f.cause.code.value not in right
+        (result(f), f.cause.evidence) for f in last if f.cause.code.value not in right
     ]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_never_wrong_and_certain(case, seen):
-    """Young or settled, what is called certain is right."""
+    """Early or late, what is called certain is right."""
     for settled in (False, True):
         for finding in findings_of(case, seen, settled=settled):
             if finding.cause.confidence.value == "certain":

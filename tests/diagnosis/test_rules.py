@@ -61,14 +61,14 @@ CASES = {
         evidence(waits_complete=False), "parent_never_waits", "likely"),
     "never, agent younger than the parent": (
         evidence(waits=waits()._replace(**YOUNGER)), "parent_never_waits", "possible"),
-    "never, and nobody saw who forked": (
+    "never, and its fork was not observed": (
         evidence(child={"forker": None}), "parent_never_waits", "likely"),
     "never, but it catches SIGCHLD": (
         evidence(parent=replace(PARENT, sigchld_caught=True)), "parent_never_waits", "likely"),
     "never, bash, which catches it always": (
         evidence(parent=replace(PARENT, path="/usr/bin/bash", sigchld_caught=True)),
         "parent_never_waits", "certain"),
-    "never, dash, which may come to it": (
+    "never, dash, which may still wait": (
         evidence(parent=replace(PARENT, path="/usr/bin/dash")), "parent_never_waits", "likely"),
     "without BPF": (evidence(waits=None, child={"forker": None}), "parent_never_waits", "possible"),
     "made with CLONE_PARENT by one that lives": (
@@ -92,18 +92,18 @@ CASES = {
     "blocked for another, without BPF": (
         evidence(waits=None, child={"forker": None}, blocked_waits=BLOCKED),
         "parent_waits_elsewhere", "likely"),
-    "reaps others by their pids, and passed it over": (
+    "reaps others by their pids, and did not collect it": (
         evidence(waits=waits(0, 9, last=NOW - NS, wanted=700, reaped=9)),
         "parent_waits_elsewhere", "certain"),
     "polls a living one": (
         evidence(waits=waits(0, 9, last=NOW - NS, wanted=700)),
         "parent_waits_elsewhere", "likely"),
-    "looked in on children that lived, then no more": (
+    "polled living children, then no more": (
         evidence(waits=waits(0, 9, last=DIED - NS, wanted=700)),
         "parent_never_waits", "likely"),
     "tried its calls out at the start": (
         evidence(waits=waits(0, 2, last=BORN + NS, reaped=1)), "parent_never_waits", "possible"),
-    "any wait passed it over": (
+    "a wait for any child did not collect it": (
         evidence(waits=waits(5, 9, last=NOW - NS, last_any=NOW - NS, reaped=3)),
         "parent_waits_elsewhere", "likely"),
     "clone that sends no SIGCHLD": (
@@ -116,17 +116,17 @@ CASES = {
     "slow, by pid": (
         evidence(waits=waits(0, 4, last=DIED - NS, reaped=4, late=4, late_ns=12 * NS)),
         "slow_reaper", "likely"),
-    "slow, but came and passed it over": (
+    "slow, but waited and did not collect it": (
         evidence(waits=waits(9, last=NOW - NS, last_any=NOW - NS, reaped=9, late=2, late_ns=4 * NS)),
         "parent_waits_elsewhere", "likely"),
-    "reaped as it was looked at": (
+    "reaped while its evidence was gathered": (
         evidence(gone=True, waits=waits(0, 9, last=NOW, reaped=9, late=9, late_ns=27 * NS)),
         "slow_reaper", "likely"),
     "adopted by a pid 1 that never waited": (adopted(), "init_does_not_reap", "certain"),
     "adopted by a pid 1 that may be in its first round": (
         adopted(**JUST_STARTED | {"parent": replace(INIT, identity=STARTED)}),
         "init_does_not_reap", "likely"),
-    "adopted, but of an exec as far as anybody saw": (
+    "adopted, and perhaps from an exec": (
         adopted(origin=None), "init_does_not_reap", "likely"),
     "adopted by one that supervises": (
         adopted(waits=waits(0, 5, last=DIED - NS, reaped=4), blocked_waits=BLOCKED),
@@ -145,7 +145,7 @@ CASES = {
         adopted(waits=waits(**LATE, late_ns=90 * NS)), "slow_reaper", "certain"),
     "adopted by a subreaper": (
         adopted(parent=PARENT), "init_does_not_reap", "likely"),
-    "in a session of nobody's, without BPF": (
+    "in a session that neither of the two created, without BPF": (
         evidence(child={"forker": None, "exit_parent_pid": None}, waits=None, parent=INIT, session=550),
         "init_does_not_reap", "likely"),
     "tini adopted it, without BPF": (
@@ -155,7 +155,7 @@ CASES = {
     "left by an exec": (
         replace(adopted(), child=replace(adopted().child, origin=OriginKind.SETNS)),
         "exec_orphan", "certain"),
-    "the exec's own process lives, and forgot it": (
+    "the process of the exec is alive and never waits": (
         evidence(child={"origin": OriginKind.SETNS}), "parent_never_waits", "certain"),
     "left by an exec, by its session alone": (
         evidence(child={"forker": None, "exit_parent_pid": None}, waits=None, parent=INIT,

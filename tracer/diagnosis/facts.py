@@ -8,10 +8,10 @@ from functools import cached_property
 
 from tracer.clock import NS, TICK_NS
 from tracer.diagnosis import programs
+from tracer.diagnosis.thresholds import LONG_ENOUGH_NS, MARGIN_NS, PATIENT_NS
 from tracer.model import (
     BlockedWait,
     Evidence,
-    Forker,
     Identity,
     OriginKind,
     Process,
@@ -20,19 +20,6 @@ from tracer.model import (
 )
 
 SIGCHLD = 17
-LONG_ENOUGH_NS = 95 * NS // 10
-"""A zombie of this age that its parent has not asked for will not be reaped in passing. Just
-under the agent's default minimum age."""
-PATIENT_NS = 60 * NS
-"""The same for programs that may still reap it: shells between commands, event loops."""
-FIRST_ROUND_NS = 5 * NS
-"""A parent observed for this long without a wait call is likely to make none."""
-MARGIN_NS = NS // 2
-"""A wait call this soon after an exit may have come before the kernel made it a zombie:
-exit_mm() of a large process and exit_notify() come later than the exit hook."""
-INHERITED_NS = 5 * NS
-"""An entrypoint script starts its background jobs, and then executes the real program, within
-this time."""
 
 
 class Facts:
@@ -57,7 +44,7 @@ class Facts:
     def forker_is_parent(self) -> bool | None:
         """Whether its parent now is the process that forked it."""
         forker = self.child.forker
-        return None if forker is None else _same(forker, self.parent)
+        return None if forker is None else is_same(forker.identity, self.parent.identity)
 
     @cached_property
     def adopted(self) -> bool | None:
@@ -274,11 +261,6 @@ class Facts:
             return False
         heeds = bool(parent.sigchld_caught) or bool(parent.sigchld_blocked)
         return programs.is_lazy_shell(parent) or heeds
-
-
-def _same(forker: Forker, process: Process) -> bool:
-    """Compare identities; a start time that was inferred may be off by a tick."""
-    return is_same(forker.identity, process.identity)
 
 
 def is_same(one: Identity, other: Identity) -> bool:

@@ -2,7 +2,7 @@
 
 from tracer.diagnosis.programs import Language
 
-ANY_CHILD = "On SIGCHLD, loop: while (waitpid(-1, NULL, WNOHANG) > 0);"
+ANY_CHILD = "On SIGCHLD, loop: `while (waitpid(-1, NULL, WNOHANG) > 0);`."
 """For a parent that must take whatever child it gets."""
 
 _HOW = {

@@ -75,7 +75,7 @@ def remove_zombies(evidence: Evidence, ends: str = "the parent") -> str:
         command = restart_unit(unit)
     else:
         return f"Ending {ends} removes the current zombies, but they will come back."
-    return f"Restarting removes the current zombies, but they will come back: `{command}`"
+    return f"Restarting removes the current zombies, but they will come back: `{command}`."
 
 
 def restart_unit(unit: str) -> str:

@@ -22,7 +22,7 @@ static void nap(double seconds)
 		;
 }
 
-/* A child that lives so long; 0 is dead at once, negative for ever. */
+/* A child that exits after this many seconds; 0 is at once, negative is never. */
 static pid_t child(double seconds)
 {
 	pid_t pid = fork();
@@ -169,7 +169,7 @@ static void stopped(void)
 	rest();
 }
 
-/* It did reap, and would have. */
+/* It reaped before, and would have reaped this one. */
 static void stopped_reaper(void)
 {
 	for (int i = 0; i < 3; i++) {
@@ -200,7 +200,7 @@ static void in_vfork(void)
 	rest();
 }
 
-/* The parent does all it should; a third process traces its child. */
+/* The parent waits as it should; a third process traces its child. */
 static void traced(void)
 {
 	pid_t tracee = child(0.8);
@@ -257,7 +257,7 @@ static void dead_leader(void)
 	rest();
 }
 
-/* As a daemon does: the grandchild outlives who made it, in a session of its own. */
+/* As a daemon does: the grandchild outlives its forker, in a session of its own. */
 static void daemonize(void)
 {
 	setsid();
@@ -267,7 +267,7 @@ static void daemonize(void)
 	_exit(0);
 }
 
-/* The same without a session. */
+/* The same without a session of its own. */
 static void orphan(void)
 {
 	if (fork())
@@ -300,7 +300,7 @@ static void late_init(void)
 	}
 }
 
-/* All is well: reaped at once. */
+/* Reaps at once. */
 static void healthy(void)
 {
 	for (;;) {
@@ -314,13 +314,13 @@ static const struct {
 	const char *name;
 	void (*live)(void);
 } causes[] = {
-#define ANIMAL(name) { #name, name }
-	ANIMAL(never), ANIMAL(threads), ANIMAL(blocked), ANIMAL(blocked_pidfd), ANIMAL(polls),
-	ANIMAL(quick_others), ANIMAL(slow), ANIMAL(slow_group), ANIMAL(handler_once),
-	ANIMAL(non_sigchld_clone), ANIMAL(stopped), ANIMAL(stopped_reaper), ANIMAL(ignores_late),
-	ANIMAL(in_vfork), ANIMAL(traced), ANIMAL(held_parent), ANIMAL(subreaper),
-	ANIMAL(dead_leader), ANIMAL(daemonize), ANIMAL(orphan), ANIMAL(supervises),
-	ANIMAL(late_init), ANIMAL(healthy),
+#define PROGRAM(name) { #name, name }
+	PROGRAM(never), PROGRAM(threads), PROGRAM(blocked), PROGRAM(blocked_pidfd), PROGRAM(polls),
+	PROGRAM(quick_others), PROGRAM(slow), PROGRAM(slow_group), PROGRAM(handler_once),
+	PROGRAM(non_sigchld_clone), PROGRAM(stopped), PROGRAM(stopped_reaper), PROGRAM(ignores_late),
+	PROGRAM(in_vfork), PROGRAM(traced), PROGRAM(held_parent), PROGRAM(subreaper),
+	PROGRAM(dead_leader), PROGRAM(daemonize), PROGRAM(orphan), PROGRAM(supervises),
+	PROGRAM(late_init), PROGRAM(healthy),
 };
 
 int main(int argc, char **argv)

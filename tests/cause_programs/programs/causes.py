@@ -8,7 +8,7 @@ import time
 
 
 def popen_kept():
-    """Start processes, keep the objects, never ask for them."""
+    """Start processes, keep the objects, and never poll them."""
     kept = [subprocess.Popen(["sleep", "0.2"]) for _ in range(3)]
     time.sleep(1000)
     print(kept)
@@ -22,7 +22,7 @@ def popen_dropped():
 
 
 def fork():
-    """Fork and forget."""
+    """Fork and never wait."""
     if not os.fork():
         os._exit(0)
     time.sleep(1000)
@@ -38,14 +38,14 @@ def pool():
 
 
 def supervise():
-    """Block in wait() for one process while another dies."""
+    """Block in wait() for one process while another exits."""
     leaked = subprocess.Popen(["sleep", "0.2"])
     subprocess.Popen(["sleep", "1000"]).wait()
     print(leaked)
 
 
 def run_others():
-    """Run commands properly, again and again, beside one that was forgotten."""
+    """Run and reap commands, again and again, beside one that is never reaped."""
     leaked = subprocess.Popen(["sleep", "0.2"])
     while True:
         subprocess.run(["sleep", "0.3"], check=True)
@@ -53,7 +53,7 @@ def run_others():
 
 
 def poll_all():
-    """Poll every child once in three seconds, by pid."""
+    """Poll every child once, after three seconds, by PID."""
     while True:
         children = [subprocess.Popen(["sleep", "0.1"]) for _ in range(2)]
         time.sleep(3)
@@ -62,7 +62,7 @@ def poll_all():
 
 
 def pid1():
-    """Run a command that leaves an orphan, and serve for ever."""
+    """Run a command that leaves an orphan, and run on."""
     subprocess.run(sys.argv[2:], check=True)
     time.sleep(1000)
 

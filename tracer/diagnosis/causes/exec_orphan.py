@@ -60,7 +60,7 @@ def remedy(evidence: Evidence) -> tuple[str, ...]:
         f"Or let the pod's pause process reap: {remediation.share_process_namespace(workload)}."
         if workload is not None and not workload.share_process_namespace
         else "",
-        f"To see its probes: `{remediation.show_probes(workload)}`"
+        f"To see its probes: `{remediation.show_probes(workload)}`."
         if workload is not None and not workload.probes
         else "",
         remediation.remove_zombies(evidence),

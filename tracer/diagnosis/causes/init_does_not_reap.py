@@ -2,8 +2,9 @@
 
 from tracer.diagnosis import programs, remediation
 from tracer.diagnosis.definition import CERTAIN, LIKELY, POSSIBLE, CauseDefinition, RuleResult
-from tracer.diagnosis.facts import FIRST_ROUND_NS, INHERITED_NS, LONG_ENOUGH_NS, PATIENT_NS, Facts
+from tracer.diagnosis.facts import Facts
 from tracer.diagnosis.how_to_wait import ANY_CHILD
+from tracer.diagnosis.thresholds import FIRST_ROUND_NS, INHERITED_NS, LONG_ENOUGH_NS, PATIENT_NS
 from tracer.diagnosis.wording import (
     Lines,
     adopter,
@@ -102,7 +103,7 @@ def remedy(evidence: Evidence) -> tuple[str, ...]:
         "/proc/PID/root)."
         if shared and workload is not None
         else "",
-        f"To see the command: `{remediation.show_command(workload)}`"
+        f"To see the command: `{remediation.show_command(workload)}`."
         if replaced and workload is not None
         else "",
         (

@@ -10,8 +10,9 @@ from tracer.diagnosis.definition import (
     RuleResult,
     less_sure_if_adopted,
 )
-from tracer.diagnosis.facts import FIRST_ROUND_NS, LONG_ENOUGH_NS, PATIENT_NS, Facts
+from tracer.diagnosis.facts import Facts
 from tracer.diagnosis.how_to_wait import how_to_wait
+from tracer.diagnosis.thresholds import FIRST_ROUND_NS, LONG_ENOUGH_NS, PATIENT_NS
 from tracer.diagnosis.wording import (
     Lines,
     disposition,

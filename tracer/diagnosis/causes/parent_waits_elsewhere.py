@@ -9,8 +9,9 @@ from tracer.diagnosis.definition import (
     RuleResult,
     less_sure_if_adopted,
 )
-from tracer.diagnosis.facts import LONG_ENOUGH_NS, Facts
+from tracer.diagnosis.facts import Facts
 from tracer.diagnosis.how_to_wait import how_to_wait
+from tracer.diagnosis.thresholds import LONG_ENOUGH_NS
 from tracer.diagnosis.wording import Lines, origin, siblings, wait_history, zombie_for
 from tracer.model import CauseCode, Confidence, Evidence
 

@@ -35,20 +35,17 @@ def findings(facts: Facts) -> Lines:
 def remedy(evidence: Evidence) -> tuple[str, ...]:
     """Release it."""
     tracer, pid = evidence.tracer, evidence.child.tracer_pid
-    who = f"{remediation.program(tracer)} (pid {pid})" if tracer else f"pid {pid}"
+    who = f"{remediation.program(tracer)} (pid {pid})" if tracer else f"Process {pid}"
     command = remediation.signal(tracer, "TERM", None) if tracer else f"kill -TERM {pid}"
+    release = f"Detach or end it (strace, gdb, a profiler or an agent): `{command}`."
     if pid == evidence.child.parent_pid:
-        consequence = "It can then reap the child as any parent can."
-        fault = ""
-    else:
-        consequence = "The parent can then reap the child at once."
-        fault = "The parent is not at fault, and an init (tini) does not help."
+        return (f"{who} is both parent and tracer of this child and has not waited. {release}",)
     return (
         (
-            f"The tracer {who} has not released this child, so nobody can reap it. Detach or end "
-            f"the tracer (strace, gdb, a profiler or an agent): `{command}`. {consequence}"
+            f"{who} traces this child and has not released it, so its parent cannot reap it. "
+            f"{release} The parent can then reap it at once."
         ),
-        fault,
+        "The parent is not at fault, and an init (tini) does not help.",
     )
 
 
