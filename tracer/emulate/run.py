@@ -72,8 +72,9 @@ class EmulationRun:
                 time.sleep(max(0.0, began + done / self.rate - time.monotonic()))
             yield
 
-    def announce(self, parent: int, pids: list[int], *, what: str = "zombies") -> None:
+    def announce(self, parent: int, pids: list[int], *, what: str = "") -> None:
         """Print what was made."""
+        what = what or ("zombie" if self.count == 1 else "zombies")
         self.say(f"parent {parent} has {self.count} {what}: {ranges(pids)}")
         kept = "until Ctrl-C" if self.hold_ns is None else f"for {exact_duration(self.hold_ns)}"
         self.say(f"keeping them {kept}")

@@ -45,11 +45,11 @@ def _checked(result: int) -> int:
 
 
 def dead_child_maker(exit_code: int = 0) -> Callable[[], int]:
-    """Return a function that makes a child that exits at once, unreaped, and returns its pid.
+    """Return a function that makes a child that exits at once, and returns its pid unreaped.
 
-    The child is a clone(2) that shares our memory and calls `_exit` as its only act,
-    like vfork(2): no page table is copied, so that 300,000 take seconds, not minutes.
-    The function raises OSError (EAGAIN at a limit, ENOMEM).
+    The child is a clone(2) that shares our memory, as with vfork(2), and only calls `_exit`:
+    no page table is copied, so 300,000 children take seconds and not minutes. The function
+    raises OSError (EAGAIN at a limit, ENOMEM).
     """
     libc = _libc()
     stack = ctypes.create_string_buffer(_STACK_BYTES)
@@ -58,7 +58,7 @@ def dead_child_maker(exit_code: int = 0) -> Callable[[], int]:
     flags = _CLONE_VM | _CLONE_VFORK | signal.SIGCHLD
 
     def make() -> int:
-        # `stack` is named here to live as long as this function does.
+        # Naming `stack` here keeps it alive as long as this function.
         return _checked(libc.clone(leave, top if stack else None, flags, exit_code))
 
     return make
@@ -71,18 +71,18 @@ def set_name(name: str) -> None:
 
 
 def die_with_parent() -> None:
-    """Be killed when the parent dies, even by SIGKILL (PR_SET_PDEATHSIG)."""
+    """Be killed when the parent exits, also when that was killed (PR_SET_PDEATHSIG)."""
     _checked(_libc().prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0))
 
 
 def become_subreaper() -> None:
-    """Adopt the orphans among our descendants, to reap them when we clean up."""
+    """Adopt orphaned descendants, so that they are reaped at the end."""
     _checked(_libc().prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
 
 
 def allow_tracing() -> None:
-    """Let any process trace this one, where Yama allows only ancestors to (ptrace_scope 1)."""
-    # Without Yama there is nothing to allow: EINVAL.
+    """Let any process trace this one, where Yama allows only its ancestors to (ptrace_scope 1)."""
+    # EINVAL without Yama, where nothing needs to be allowed.
     _libc().prctl(_PR_SET_PTRACER, ctypes.c_ulong(-1).value, 0, 0, 0)
 
 
@@ -92,7 +92,7 @@ def seize(pid: int) -> None:
 
 
 def new_pid_namespace() -> None:
-    """Let the next child be pid 1 of a new pid namespace; with a user namespace where needed.
+    """Let the next child be PID 1 of a new PID namespace; with a user namespace where needed.
 
     Raises:
         OSError: neither is allowed.
@@ -110,10 +110,10 @@ def new_pid_namespace() -> None:
 
 
 def exit_this_thread() -> None:
-    """End the calling thread only. As the main thread's last act: a leader dead among the living.
+    """End the calling thread only; called by the main thread, it leaves a dead thread-group leader.
 
     Raises:
-        OSError: this architecture's system call number is not known here.
+        OSError: the number of the system call is not known for this architecture.
     """
     number = _SYS_EXIT.get(os.uname().machine)
     if number is None:
@@ -122,6 +122,6 @@ def exit_this_thread() -> None:
 
 
 def pause_without_interpreter() -> None:
-    """Sleep for ever inside the C library, without holding Python's lock."""
+    """Sleep forever in the C library, without holding the interpreter's lock."""
     while True:
         _libc().pause()
