@@ -164,7 +164,9 @@ def test_advice_has_commands_for_this_pod():
     assert "kubectl -n shop rollout restart deployment/cart" in steps
     assert '{"spec":{"template":{"spec":{"shareProcessNamespace":true}}}}' in steps
     assert "`command:` replaces the image's entrypoint" in steps
-    entered = replace(adopted(), entered=True, attribution=Attribution(workload=WORKLOAD))
+    entered = replace(
+        adopted(), joined_from_outside=True, attribution=Attribution(workload=WORKLOAD)
+    )
     entered = replace(entered, child=replace(entered.child, origin=None))
     cause = diagnose(entered)
     assert cause.code is CauseCode.EXEC_ORPHAN

@@ -159,7 +159,7 @@ CASES = {
         evidence(child={"origin": OriginKind.SETNS}), "parent_never_waits", "certain"),
     "left by an exec, by its session alone": (
         evidence(child={"forker": None, "exit_parent_pid": None}, waits=None, parent=INIT,
-                 session=550, entered=True),
+                 session=550, joined_from_outside=True),
         "exec_orphan", "likely"),
     "shim": (
         evidence(parent=replace(PARENT, path="/usr/bin/containerd-shim-runc-v2")),

@@ -103,7 +103,7 @@ class Investigator:
             session=view.stat.session if view else None,
             group=view.stat.pgrp if view else None,
             attribution=attribution,
-            entered=_entered(child, view, parent),
+            joined_from_outside=_joined_from_outside(child, view, parent),
             pid_in_parent=_pid_in_parent(child, status, parent),
             exit_signal=view.stat.exit_signal if view else None,
             forker_alive=self._forker_alive(child, parent),
@@ -150,7 +150,9 @@ def _as_read(child: Child, view: ZombieView | None) -> Child:
     return replace(child, parent_pid=view.stat.ppid, tracer_pid=tracer_pid)
 
 
-def _entered(child: Child, view: ZombieView | None, parent: Process | None) -> bool | None:
+def _joined_from_outside(
+    child: Child, view: ZombieView | None, parent: Process | None
+) -> bool | None:
     """Return True when its session shows that it joined its PID namespace from outside.
 
     A session that was created outside reads as 0 inside. The PID 1 there may be in such a

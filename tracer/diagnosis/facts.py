@@ -71,11 +71,11 @@ class Facts:
         return bool(session) and session not in {self.parent.session, self.child.identity.pid}
 
     @property
-    def entered(self) -> bool | None:
+    def joined_from_outside(self) -> bool | None:
         """Whether its ancestry began outside its PID namespace, as far as that is known."""
         if self.child.origin is not None:
             return self.child.origin is OriginKind.SETNS
-        return self.evidence.entered
+        return self.evidence.joined_from_outside
 
     @property
     def may_be_of_an_exec(self) -> bool:

@@ -82,8 +82,8 @@ class Evidence:
         siblings: other zombies of the same parent now.
         session, group: of the zombie, in the host's PID namespace.
         attribution: the container, pod or systemd unit it belongs to.
-        entered: True when its session was created outside its PID namespace and is not that of
-            the PID 1 there; None when unknown.
+        joined_from_outside: True when its session was created outside its PID namespace and is
+            not that of the PID 1 there; None when unknown.
         pid_in_parent: its pid as its parent sees it.
         exit_signal: the signal that its exit sends to the parent; 17 (SIGCHLD) unless the child
             was cloned with another one.
@@ -108,7 +108,7 @@ class Evidence:
     session: int | None = None
     group: int | None = None
     attribution: Attribution | None = None
-    entered: bool | None = None
+    joined_from_outside: bool | None = None
     pid_in_parent: int | None = None
     exit_signal: int | None = None
     forker_alive: bool | None = None

@@ -12,7 +12,7 @@ _BY_EXEC = "(exec probe or kubectl exec)"
 
 def rule(facts: Facts) -> RuleResult | None:
     """Hold where its ancestry began outside its PID namespace, and its forker is gone."""
-    if not facts.entered or facts.adopted is False:
+    if not facts.joined_from_outside or facts.adopted is False:
         return None
     if facts.adopted is None and not facts.parent.is_init:
         return None
