@@ -23,36 +23,34 @@ INTERRUPTED_STATUS = 130
 _OUTPUT_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 _EXAMPLES = """\
-commands:
-  tracer              the node agent: one JSON object a line, until SIGTERM or Ctrl-C
+commands (`tracer COMMAND --help` describes each):
+  tracer              the node agent: one JSON object per line, until SIGTERM or Ctrl-C
   tracer --follow     the same as a live view
-  tracer scan         one snapshot now
-  tracer explain PID  one zombie or parent: why, and what to do
+  tracer scan         list the zombies that exist now
+  tracer explain PID  why a process is a zombie or leaves zombies, and what to do
   tracer emulate      make real zombies on purpose
-  tracer doctor       can the agent see here?
+  tracer doctor       check whether the agent can run on this node
 
 examples:
-  tracer --follow                      what is happening on this node, now
-  tracer --follow -n shop --min-age 5s only of one namespace, and only what stays
-  tracer scan -o wide --by zombie      every zombie with its pod and cause
+  tracer --follow                       what happens on this node now
+  tracer --follow -n shop --min-age 5s  only in one namespace, and only what stays for 5 s
+  tracer scan -o wide --by zombie       every zombie with its pod and cause
   tracer | jq 'select(.event == "zombie_detected") | .cause.code'
-
-Every option but -f and -o can also be given as TRACER_<NAME>: TRACER_MIN_AGE=30s.
 """
 
 
 class _Parser(argparse.ArgumentParser):
-    """Errors become UsageError: one line, and the remedy."""
+    """A parser whose errors are UsageErrors: one line with the remedy."""
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message} (see `{self.prog} --help`)")
 
 
 def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
-    """Return the parser; only the module of the command that is asked for is imported."""
+    """Return the parser; imports only the module of the command in the arguments."""
     parser = _Parser(
         prog="tracer",
-        description="Finds zombie processes as they happen, and says whose, why and what to do.",
+        description="Report zombie processes as they appear: their pod, their cause, the remedy.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -98,29 +96,29 @@ def _guarded(command: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED_STATUS
     except BrokenPipeError:
-        # Whoever read us has enough.
+        # The reader of our output has closed it, as `| head` does.
         _drop_output()
         return 0
-    except Exception as error:  # noqa: BLE001 - nobody who watches a node wants a traceback
-        return _say(_unforeseen(error), CANNOT_RUN_STATUS)
+    except Exception as error:  # noqa: BLE001 - a user gets one line, never a traceback
+        return _say(_unexpected(error), CANNOT_RUN_STATUS)
 
 
-def _unforeseen(error: Exception) -> PermanentError:
-    """Say what to do about an error that no part of the program has a word for."""
+def _unexpected(error: Exception) -> PermanentError:
+    """Turn an error that nothing handled into one line with the next step."""
     if isinstance(error, OSError) and error.errno in _OUTPUT_ERRORS:
         _drop_output()
         return PermanentError(
-            f"the output cannot be written: {error.strerror}; make room, or write elsewhere"
+            f"cannot write the output: {error.strerror}; free space there or write elsewhere"
         )
     place = traceback.extract_tb(error.__traceback__)[-1]
     return PermanentError(
-        f"unforeseen {type(error).__name__} in {Path(place.filename).name}:{place.lineno}:"
-        f" {error}; please report this line with what was done"
+        f"internal error ({type(error).__name__} at {Path(place.filename).name}:{place.lineno}:"
+        f" {error}); please file a bug with this line and the command you ran"
     )
 
 
 def _flushed(command: Callable[[], int]) -> int:
-    """Run a command, --help and --version included, until its output is out."""
+    """Run a command, also --help and --version, and flush its output."""
     try:
         status = command()
     except SystemExit as done:
@@ -130,17 +128,16 @@ def _flushed(command: Callable[[], int]) -> int:
 
 
 def _drop_output() -> None:
-    """Let Python not try again at its exit to write what it could not write now."""
+    """Send stdout to /dev/null: Python would try again at exit to write what it could not."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, sys.stdout.fileno())
     os.close(null)
 
 
 def _replace_closed_streams() -> None:
-    """Open what the caller closed (`>&-`): the next file we open would get its number.
+    """Open the streams that the caller closed (`>&-`): our next file would get their number.
 
-    A closed stdout becomes a pipe that nobody reads, which every command knows to
-    take for a reader that went away.
+    A closed stdout becomes a pipe without a reader, which every command handles.
     """
     if sys.stdin is None:
         sys.stdin = Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115 - stays open
@@ -159,12 +156,24 @@ def _run(arguments: Sequence[str]) -> int:
     if arguments == ["--version"]:  # without importing a command
         print(f"tracer {__version__}")
         return 0
-    args = build_parser(arguments).parse_args(arguments)
+    args, unknown = build_parser(arguments).parse_known_args(arguments)
     if args.command is not None and arguments[0] != args.command:
-        # argparse would forget them.
-        raise UsageError(f"options of a command go behind it: tracer {args.command} …")
+        # argparse would ignore them.
+        raise UsageError(
+            f"options of a command come after its name: tracer {args.command} {arguments[0]} …"
+        )
+    if unknown:
+        raise _unknown(unknown, args.command)
     status: int = args.run(args)
     return status
+
+
+def _unknown(unknown: Sequence[str], command: str | None) -> UsageError:
+    """Name the first option that the command does not have, else the first argument."""
+    name = f"tracer {command}" if command else "tracer"
+    option = next((word for word in unknown if word.startswith("-")), None)
+    what = f"unexpected argument {unknown[0]!r}" if option is None else f"no option {option}"
+    return UsageError(f"`{name}` has {what}; see `{name} --help`")
 
 
 def _say(error: TracerError, status: int) -> int:

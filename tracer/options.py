@@ -1,4 +1,4 @@
-"""The options of the contract: on the command line, else in TRACER_<NAME>, else a default."""
+"""The values of options: from the command line, else from TRACER_<NAME>, else a default."""
 
 import argparse
 import os
@@ -19,21 +19,21 @@ MAP_ENTRIES = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a command was asked for.
+    """The options of a command, with defaults for what it does not declare.
 
     Attributes:
         source: auto, core, bcc or proc.
         min_age_ns: a child counts once it has been dead and unreaped this long.
-        filters: which zombies are wanted.
+        filters: which zombies to report.
         kubeconfig: of --kubeconfig; None when not given.
         kubernetes: whether to look for an API server at all.
-        state_dir: what survives a restart; None for nothing.
+        state_dir: where the agent keeps its state; None for nowhere.
         node_name: of this node.
         metrics_address: HOST:PORT, None for off.
-        command_lines: whether command lines are logged.
+        command_lines: whether records carry the parent's command line.
         proc_root: where proc is mounted.
         log_level: of the agent's own log lines and messages.
-        map_entries: processes that the kernel keeps the history of.
+        map_entries: processes that the core source can follow at once.
     """
 
     source: str
@@ -50,47 +50,35 @@ class Options:
     map_entries: int
 
 
-def add_arguments(parser: argparse.ArgumentParser, *, min_age: str, agent: bool) -> None:
-    """Declare the options on a parser; agent adds those that only a running engine has."""
-    add = parser.add_argument
-    add("--source", metavar="SOURCE", help=f"{', '.join(SOURCES)} (default auto)")
-    add("--min-age", metavar="DURATION", help=f"dead for so long is a zombie (default {min_age})")
-    add("-n", "--namespace", metavar="NAME", action="append", help="only of this namespace")
-    add("--pod", metavar="NAME", action="append", help="only of this pod")
-    add("--container", metavar="NAME", action="append", help="only of this container")
-    add("-l", "--selector", metavar="LABELS", action="append", help="only of pods like these")
-    add("--pods-only", action="store_true", default=None, help="drop zombies outside pods")
-    add("--kubeconfig", metavar="PATH", help="how to reach the API server")
-    add("--no-kubernetes", action="store_true", default=None, help="ask no API server")
-    add("--state-dir", metavar="PATH", help=f"'none' for none (default {STATE_DIR})")
-    add("--node-name", metavar="NAME", help="default $NODE_NAME, else the host name")
-    add("--command-lines", action="store_true", default=None, help="log them; they hold secrets")
-    add("--proc-root", metavar="PATH", help="where proc is mounted (default /proc)")
-    add("--log-level", metavar="LEVEL", help=f"{', '.join(LEVELS)} (default info)")
-    add("--map-entries", metavar="N", help=f"processes kept in BPF (default {MAP_ENTRIES})")
-    if agent:
-        add("--metrics-address", metavar="HOST:PORT", help="serve /metrics, /healthz, /readyz")
-
-
 class _Reader:
-    """Looks an option up: the parsed arguments first, then the environment."""
+    """Looks an option up: the parsed arguments first, then the environment.
+
+    An option that the command does not declare keeps its default: a variable that is meant
+    for the agent in the same container must not change or fail a command without that option.
+    """
 
     def __init__(self, args: argparse.Namespace, environment: Mapping[str, str]) -> None:
         self._args = args
         self._environment = environment
 
     def called(self, name: str) -> str:
-        """Return what the person at hand calls it: the option, or its variable."""
+        """Return how the user wrote it: the option, or its variable."""
         given = getattr(self._args, name, None)
-        if given is None and self._environment.get(_variable(name)):
-            return _variable(name)
-        return _option(name)
+        return (
+            _option(name)
+            if given is not None or not self._from_environment(name)
+            else _variable(name)
+        )
+
+    def _from_environment(self, name: str) -> str | None:
+        """Return the value of its variable; None when unset, empty or not of this command."""
+        if not hasattr(self._args, name):
+            return None
+        return self._environment.get(_variable(name)) or None
 
     def text(self, name: str) -> str | None:
         given = getattr(self._args, name, None)
-        if given is None:
-            given = self._environment.get(_variable(name)) or None
-        return given
+        return self._from_environment(name) if given is None else given
 
     def texts(self, name: str) -> Sequence[str]:
         given: Sequence[str] | None = getattr(self._args, name, None)
@@ -102,7 +90,7 @@ class _Reader:
         given: bool | None = getattr(self._args, name, None)
         if given is not None:
             return given
-        value = self._environment.get(_variable(name), "").lower()
+        value = (self._from_environment(name) or "").lower()
         if value in ("", "0", "false", "no", "off"):
             return False
         if value in ("1", "true", "yes", "on"):
@@ -114,7 +102,7 @@ class _Reader:
         if value is None:
             return default
         if value not in choices:
-            raise UsageError(f"{self.called(name)} {value!r}: it is one of {', '.join(choices)}")
+            raise UsageError(f"{self.called(name)} {value!r} is not one of {', '.join(choices)}")
         return value
 
     def duration_ns(self, name: str, default: str) -> int:
@@ -126,7 +114,7 @@ class _Reader:
         if value is None:
             return default
         if not (value.isascii() and value.isdigit() and low <= int(value) <= high):
-            raise UsageError(f"{self.called(name)} {value!r}: it is a number from {low} to {high}")
+            raise UsageError(f"{self.called(name)} {value!r} is not a number from {low} to {high}")
         return int(value)
 
 
@@ -147,8 +135,14 @@ def read(
 ) -> Options:
     """Return the options that a command was given.
 
+    Args:
+        args: from a parser with the arguments of commands/arguments.py, or some of them.
+        min_age: default of --min-age.
+        environment: with TRACER_<NAME> and NODE_NAME.
+        host_name: the node's name when nothing else gives it.
+
     Raises:
-        UsageError: one of them makes no sense; says its value and what would.
+        UsageError: a value cannot be used; the text has the value and what is allowed.
     """
     reader = _Reader(args, environment)
     state_dir = reader.text("state_dir") or STATE_DIR
@@ -180,6 +174,6 @@ def read(
 
 
 def _whole(reader: _Reader, name: str) -> list[str]:
-    """A selector from the environment has commas of its own."""
+    """Return a variable as one value: the commas in it belong to the selector."""
     text = reader.text(name)
     return [text] if text else []

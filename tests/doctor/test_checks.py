@@ -1,10 +1,10 @@
-"""Each check's verdict from facts, without a machine."""
+"""Each check's result from facts, without a machine."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracer.doctor import capabilities, checks, probe
+from tracer.doctor import bpf_checks, capabilities, node_checks, probe, proc_checks
 from tracer.doctor.check import Check, Report, Status
 from tracer.doctor.probe import Attempt
 
@@ -14,7 +14,7 @@ ALL = sum(1 << each.bit for each in capabilities.NEEDED)
 
 def test_every_needed_capability_is_missed_by_name():
     for missing in capabilities.NEEDED:
-        check = capabilities.judge(ALL & ~(1 << missing.bit), None, 65534)
+        check = capabilities.check(ALL & ~(1 << missing.bit), None, 65534)
         assert check.status is not Status.OK
         assert missing.name in check.remedy
         assert all(each.name not in check.remedy for each in capabilities.NEEDED if each != missing)
@@ -23,18 +23,18 @@ def test_every_needed_capability_is_missed_by_name():
 def test_only_the_loss_of_bpf_fails_doctor():
     """Without ptrace rights the agent works and says less."""
     without_ptrace = ALL & ~(1 << capabilities.SYS_PTRACE.bit)
-    assert capabilities.judge(without_ptrace, None, 0).status is Status.WARNING
-    check = capabilities.judge(1 << capabilities.SYS_PTRACE.bit, None, 0)
+    assert capabilities.check(without_ptrace, None, 0).status is Status.WARNING
+    check = capabilities.check(1 << capabilities.SYS_PTRACE.bit, None, 0)
     assert (check.status, check.matters) == (Status.FAILED, True)
 
 
-def test_sys_admin_stands_for_what_was_split_from_it():
+def test_sys_admin_includes_what_was_split_from_it():
     mask = 1 << capabilities.SYS_ADMIN.bit | 1 << capabilities.SYS_PTRACE.bit
-    assert capabilities.judge(mask, capabilities.INITIAL_USER_NAMESPACE, 0).status is Status.OK
+    assert capabilities.check(mask, capabilities.INITIAL_USER_NAMESPACE, 0).status is Status.OK
 
 
 def test_capabilities_in_a_user_namespace_count_for_nothing():
-    check = capabilities.judge(ALL, "user:[4026532000]", 0)
+    check = capabilities.check(ALL, "user:[4026532000]", 0)
     assert (check.status, check.matters) == (Status.FAILED, True)
     assert "hostUsers" in check.remedy
 
@@ -52,16 +52,16 @@ def test_a_status_without_capabilities_has_no_effective_set():
 @pytest.mark.parametrize(
     ("link", "kernel_threads", "status"),
     [
-        (checks.INITIAL_PID_NAMESPACE, True, Status.OK),
+        (proc_checks.INITIAL_PID_NAMESPACE, True, Status.OK),
         (None, True, Status.OK),
         ("pid:[4026532178]", False, Status.FAILED),
         ("pid:[4026532178]", True, Status.FAILED),
-        (checks.INITIAL_PID_NAMESPACE, False, Status.FAILED),
+        (proc_checks.INITIAL_PID_NAMESPACE, False, Status.FAILED),
         (None, False, Status.FAILED),
     ],
 )
 def test_pid_namespace(link, kernel_threads, status):
-    check = checks.pid_namespace(link, sees_kernel_threads=kernel_threads)
+    check = proc_checks.pid_namespace(link, sees_kernel_threads=kernel_threads)
     assert check.status is status
     assert (check.remedy is not None) == (status is Status.FAILED)
 
@@ -78,12 +78,12 @@ def test_pid_namespace(link, kernel_threads, status):
     ],
 )
 def test_kernel(release, lockdown, status):
-    assert checks.kernel(release, "x86_64", lockdown).status is status
+    assert bpf_checks.kernel(release, "x86_64", lockdown).status is status
 
 
 def test_the_mode_of_lockdown_is_the_one_in_brackets():
-    assert checks.parse_lockdown("none [integrity] confidentiality\n") == "integrity"
-    assert checks.parse_lockdown("") is None
+    assert bpf_checks.parse_lockdown("none [integrity] confidentiality\n") == "integrity"
+    assert bpf_checks.parse_lockdown("") is None
 
 
 @pytest.mark.parametrize(
@@ -100,8 +100,8 @@ def test_the_mode_of_lockdown_is_the_one_in_brackets():
         ("", None),
     ],
 )
-def test_the_kubelets_driver_is_told_by_its_names(path, driver):
-    assert checks.cgroup_driver(path.encode()) == driver
+def test_the_kubelets_driver_is_known_by_its_names(path, driver):
+    assert node_checks.cgroup_driver(path.encode()) == driver
 
 
 @pytest.mark.parametrize(
@@ -115,12 +115,12 @@ def test_the_kubelets_driver_is_told_by_its_names(path, driver):
     ],
 )
 def test_cgroup_version(raw, version):
-    assert checks.cgroup_version(raw) == version
+    assert node_checks.cgroup_version(raw) == version
 
 
 def test_v1_costs_only_sources_that_read_cgroups_of_zombies():
-    assert checks.cgroups("v1", {"systemd"}, core_works=True).status is Status.OK
-    assert checks.cgroups("v1", {"systemd"}, core_works=False).status is Status.WARNING
+    assert node_checks.cgroups("v1", {"systemd"}, core_works=True).status is Status.OK
+    assert node_checks.cgroups("v1", {"systemd"}, core_works=False).status is Status.WARNING
 
 
 def test_hidepid_is_that_of_the_topmost_mount_at_the_root():
@@ -128,27 +128,27 @@ def test_hidepid_is_that_of_the_topmost_mount_at_the_root():
         b"23 28 0:22 / /proc rw,relatime - proc proc rw\n"
         b"90 28 0:50 / /host/proc rw - proc proc rw,hidepid=invisible\n"
     )
-    assert checks.parse_hidepid(lines, "/proc") is None
-    assert checks.parse_hidepid(lines, "/host/proc") == "invisible"
+    assert proc_checks.parse_hidepid(lines, "/proc") is None
+    assert proc_checks.parse_hidepid(lines, "/host/proc") == "invisible"
     over = lines + b"91 28 0:51 / /proc rw - proc proc rw,hidepid=2\n"
-    assert checks.parse_hidepid(over, "/proc") == "2"
+    assert proc_checks.parse_hidepid(over, "/proc") == "2"
 
 
 @given(st.integers(0, 10**7))
 def test_tasks_are_counted_from_loadavg(count):
-    assert checks.parse_tasks(b"0.77 0.86 0.61 1/%d 17220\n" % count) == count
+    assert node_checks.parse_tasks(b"0.77 0.86 0.61 1/%d 17220\n" % count) == count
 
 
 def test_the_smaller_limit_counts():
-    assert checks.limits(32768, 192729, 30000).status is Status.WARNING
-    assert checks.limits(4194304, 1000, 900).status is Status.WARNING
-    assert checks.limits(32768, 192729, 100).status is Status.OK
-    assert checks.limits(None, None, 100).status is Status.SKIPPED
+    assert node_checks.limits(32768, 192729, 30000).status is Status.WARNING
+    assert node_checks.limits(4194304, 1000, 900).status is Status.WARNING
+    assert node_checks.limits(32768, 192729, 100).status is Status.OK
+    assert node_checks.limits(None, None, 100).status is Status.SKIPPED
 
 
-def test_a_limit_of_locked_memory_matters_only_where_it_stands_in_the_way():
+def test_the_memlock_limit_counts_only_where_bpf_was_refused():
     def status(limit, *, may_raise=False, core_refused=True):
-        return checks.memlock(limit, may_raise=may_raise, core_refused=core_refused).status
+        return bpf_checks.memlock(limit, may_raise=may_raise, core_refused=core_refused).status
 
     assert status(65536) is Status.WARNING
     assert status(65536, may_raise=True) is Status.OK
@@ -157,21 +157,21 @@ def test_a_limit_of_locked_memory_matters_only_where_it_stands_in_the_way():
 
 
 def test_a_time_namespace_would_make_ages_wrong():
-    assert checks.clock("time:[4026532000]", 1.8e9).matters
-    assert checks.clock(checks.INITIAL_TIME_NAMESPACE, 1.8e9).status is Status.OK
-    assert checks.clock(None, 0.0).status is Status.WARNING
+    assert proc_checks.clock("time:[4026532000]", 1.8e9).matters
+    assert proc_checks.clock(proc_checks.INITIAL_TIME_NAMESPACE, 1.8e9).status is Status.OK
+    assert proc_checks.clock(None, 0.0).status is Status.WARNING
 
 
-def test_one_protected_process_is_no_missing_right():
-    assert checks.inspection(50, 1).status is Status.OK
-    assert checks.inspection(50, 50).status is Status.WARNING
-    assert checks.inspection(0, 0).status is Status.SKIPPED
+def test_one_protected_process_is_not_a_missing_right():
+    assert proc_checks.inspection(50, 1).status is Status.OK
+    assert proc_checks.inspection(50, 50).status is Status.WARNING
+    assert proc_checks.inspection(0, 0).status is Status.SKIPPED
 
 
-def test_what_only_bcc_needs_is_no_trouble_while_core_works():
+def test_what_only_bcc_needs_is_skipped_while_core_works():
     for core_works, status in ((True, Status.SKIPPED), (False, Status.WARNING)):
-        assert checks.tracefs(None, core_works=core_works).status is status
-        assert checks.bcc(None, "No module", core_works=core_works).status is status
+        assert bpf_checks.tracefs(None, core_works=core_works).status is status
+        assert bpf_checks.bcc(None, "No module", core_works=core_works).status is status
 
 
 CORE = Attempt("core", None, "starts")
@@ -187,19 +187,19 @@ NO_CORE = Attempt("core", "core cannot work here: this kernel has no BTF")
         ([NO_CORE, Attempt("bcc", "no"), Attempt("proc", "no")], None, Status.FAILED),
     ],
 )
-def test_the_first_source_that_works_is_chosen_and_judged(attempts, name, status):
+def test_the_first_source_that_works_is_chosen_and_checked(attempts, name, status):
     assert probe.choose(attempts).name == name
-    check = probe.judge(attempts)
+    check = probe.check(attempts)
     assert check.status is status
     assert (check.remedy is None) == (status is Status.OK)
 
 
-def test_only_failures_that_matter_fail_the_report():
+def test_only_required_checks_fail_the_report():
     def report(*checks):
         return Report(checks, probe.choose([CORE]))
 
     fine = Check("a", Status.OK, "x", matters=True)
-    shame = Check("b", Status.FAILED, "x", "y")
-    grave = Check("c", Status.FAILED, "x", "y", matters=True)
-    assert not report(fine, shame).failed
-    assert report(fine, grave).failed
+    optional = Check("b", Status.FAILED, "x", "y")
+    required = Check("c", Status.FAILED, "x", "y", matters=True)
+    assert not report(fine, optional).failed
+    assert report(fine, required).failed

@@ -79,7 +79,7 @@ def test_without_capabilities_it_fails_and_says_which(program):
 
 @pytest.mark.parametrize("kept", ["bpf", "perfmon"])
 def test_half_of_the_rights_to_bpf_do_not_pass(program, kept):
-    """What doctor says of the set agrees with what the kernel did."""
+    """The check of the capabilities agrees with what the kernel did."""
     status, checks, _ = doctor(program, *with_only(kept))
     assert status == 1
     assert checks["bpf"]["status"] == checks["capabilities"]["status"] == "failed"
@@ -92,14 +92,14 @@ def test_without_ptrace_it_works_and_warns(program):
     assert checks["capabilities"]["status"] == checks["inspection"]["status"] == "warning"
 
 
-def test_a_pid_namespace_of_its_own_is_told(program):
+def test_a_pid_namespace_of_its_own_is_reported(program):
     status, checks, _ = doctor(program, "unshare", "--pid", "--fork", "--mount-proc")
     assert status == 1
     assert checks["pid_namespace"]["status"] == "failed"
     assert "hostPID" in checks["pid_namespace"]["remedy"]
 
 
-def test_a_user_namespace_of_its_own_is_told(program):
+def test_a_user_namespace_of_its_own_is_reported(program):
     own = ("unshare", "--user", "--map-root-user")
     allowed = subprocess.run([*own, "true"], capture_output=True, text=True, check=False)
     require(allowed.returncode == 0, f"no user namespace can be made: {allowed.stderr.strip()}")
@@ -109,7 +109,7 @@ def test_a_user_namespace_of_its_own_is_told(program):
     assert "user namespace" in checks["capabilities"]["result"]
 
 
-def test_a_hidden_proc_is_told(program):
+def test_a_hidden_proc_is_reported(program):
     hide = 'mount -t proc -o hidepid=2 proc /proc && exec "$@"'
     prefix = ["unshare", "--mount", "sh", "-c", hide, "sh", *with_only()]
     status, checks, _ = doctor(program, *prefix)
@@ -119,7 +119,7 @@ def test_a_hidden_proc_is_told(program):
 
 
 @pytest.mark.parametrize("root", ["/etc", "/nowhere"])
-def test_a_proc_root_that_is_none_is_told(program, root):
+def test_a_proc_root_that_is_none_is_reported(program, root):
     status, checks, _ = doctor(program, options=("--no-kubernetes", "--proc-root", root))
     assert status == 1
     assert root in checks["proc"]["result"]
@@ -140,11 +140,11 @@ def test_the_text_has_every_check(program):
     text = run(program).stdout
     _, checks, source = doctor(program)
     assert all(f" {name} " in text for name in checks)
-    assert f"takes: {source['name']}" in text
+    assert f"would use: {source['name']}" in text
     assert "FAILED" not in text
 
 
-def test_an_object_that_is_garbage_falls_back_and_is_told(program, tmp_path):
+def test_an_object_that_is_garbage_falls_back_and_is_reported(program, tmp_path):
     """The checks go on when the BPF object is broken."""
     broken = tmp_path / "broken"
     shutil.copytree(program, broken)

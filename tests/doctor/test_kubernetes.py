@@ -6,6 +6,7 @@ from support.pods import pod
 
 from tracer.doctor import cluster
 from tracer.doctor.check import Status
+from tracer.kubernetes import client
 
 NODE = "worker-1"
 
@@ -30,6 +31,22 @@ def test_who_may_list_and_watch_passes(api, tmp_path):
         assert NODE in str(query), "only this node's pods may be asked for"
 
 
+def test_a_client_that_returns_status_and_headers_too(api, tmp_path, monkeypatch):
+    """Client 35 does so unless it is asked for the data only; client 36 never does here."""
+    whole = client.load().ApiClient.call_api
+
+    def call_api(self, *arguments, **options):
+        response = whole(self, *arguments, **options | {"_return_http_data_only": True})
+        if options.get("_return_http_data_only"):
+            return response
+        return response, response.status, response.headers
+
+    monkeypatch.setattr(client.load().ApiClient, "call_api", call_api)
+    check = ask(str(api.kubeconfig(tmp_path / "kubeconfig")))
+    assert check.status is Status.OK, check
+    assert [verb for verb, _ in api.requests] == ["list", "watch"]
+
+
 @pytest.mark.parametrize(
     ("verb", "troubles"), [("list", "list_troubles"), ("watch", "watch_troubles")]
 )
@@ -41,7 +58,7 @@ def test_a_verb_that_is_forbidden_is_named(api, tmp_path, verb, troubles):
     assert verb in check.remedy
 
 
-def test_a_server_that_is_not_there_is_told(api, tmp_path):
+def test_a_server_that_is_not_there_is_reported(api, tmp_path):
     kubeconfig = str(api.kubeconfig(tmp_path / "kubeconfig"))
     api.close()
     check = ask(kubeconfig)
@@ -49,14 +66,14 @@ def test_a_server_that_is_not_there_is_told(api, tmp_path):
     assert "cannot list pods" in check.result
 
 
-def test_a_kubeconfig_that_is_none_is_told(tmp_path):
+def test_a_missing_kubeconfig_is_reported(tmp_path):
     check = ask(str(tmp_path / "nowhere"))
     assert check.status is Status.FAILED
     assert "nowhere" in check.result
 
 
-def test_no_cluster_is_no_failure():
+def test_no_cluster_is_not_a_failure():
     assert ask(None, off=True).status is Status.SKIPPED
     check = ask(None)
     assert check.status is Status.SKIPPED
-    assert "without names of pods" in check.result
+    assert "without pod names" in check.result

@@ -10,6 +10,7 @@ from support.kernel import require
 from tracer.sources.core import wire
 
 KEY_FIELDS = ("pid", "start_ticks", "parent_pid", "dead_since_ns")
+CGROUP_KEY_FIELDS = (*KEY_FIELDS, "cgroup_id", "cgroup_hierarchy")
 
 
 @pytest.fixture(scope="module")
@@ -74,10 +75,14 @@ def test_padding_is_explicit(btf):
         assert end == struct.size, f"{name} has a hole at its end"
 
 
-def test_the_key_is_read_where_the_fields_are(btf):
+@pytest.mark.parametrize(
+    ("layout", "fields"),
+    [(wire.ZOMBIE_KEYS, KEY_FIELDS), (wire.ZOMBIE_CGROUP_KEYS, CGROUP_KEY_FIELDS)],
+)
+def test_the_key_is_read_where_the_fields_are(btf, layout, fields):
     where = {member: (offset, size) for member, offset, size in members_of(btf, "zombie")}
-    assert wire.ZOMBIE_KEYS.size == btf.struct("zombie").size
-    for name, offset, size in fields_of(wire.ZOMBIE_KEYS, KEY_FIELDS):
+    assert layout.size == btf.struct("zombie").size
+    for name, offset, size in fields_of(layout, fields):
         assert where[name] == (offset, size)
 
 

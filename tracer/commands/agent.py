@@ -13,6 +13,7 @@ from tracer.agent import build
 from tracer.agent.engine import Engine, Settings
 from tracer.agent.reporter import Investigate, Reporter
 from tracer.clock import NS
+from tracer.commands import arguments
 from tracer.durations import exact_duration
 from tracer.errors import UsageError
 from tracer.model import Source
@@ -28,7 +29,7 @@ from tracer.state.store import StateStore
 from tracer.table.table import Table
 
 AGENT_MIN_AGE = "10s"
-FOLLOW_MIN_AGE = "1s"
+FOLLOW_MIN_AGE = "3s"
 
 
 class _Closable(Protocol):
@@ -67,10 +68,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-f", "--follow", action="store_true", help="show zombies live, for a person"
     )
-    parser.add_argument("-o", "--output", metavar="FORMAT", help="of --follow: text or json")
-    options.add_arguments(
-        parser, min_age=f"{AGENT_MIN_AGE}, with --follow {FOLLOW_MIN_AGE}", agent=True
+    parser.add_argument(
+        "-o", "--output", metavar="FORMAT", help="with --follow: text (default) or json"
     )
+    arguments.add_arguments(parser, min_age=f"{AGENT_MIN_AGE}, with --follow {FOLLOW_MIN_AGE}")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -80,6 +81,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--output {args.output!r}: it is text or json")
     if args.output is not None and not follow:
         raise UsageError("--output goes with --follow: the agent always writes JSON")
+    if args.command_lines and follow and args.output != "json":
+        raise UsageError("--command-lines with --follow needs -o json: the live view has no room")
     chosen = options.read(args, min_age=FOLLOW_MIN_AGE if follow else AGENT_MIN_AGE)
     build.start_logging(chosen)
     late = _Late()

@@ -1,4 +1,4 @@
-"""`tracer doctor`: says whether the agent can see here, and what to do if it cannot."""
+"""`tracer doctor`: checks whether the agent can run on this node."""
 
 import argparse
 import os
@@ -6,9 +6,14 @@ import sys
 from typing import Any
 
 from tracer import options
+from tracer.commands import arguments
 from tracer.doctor.report import as_json, as_text
-from tracer.doctor.run import examine
-from tracer.options import STATE_DIR
+from tracer.doctor.run import run_checks
+from tracer.errors import UsageError
+
+REQUIRED_CHECK_FAILED_STATUS = 1
+
+_OPTIONS = ("proc_root", "state_dir", *arguments.KUBERNETES)
 
 _EPILOG = """\
 examples:
@@ -16,32 +21,35 @@ examples:
   tracer doctor -o json | jq '.checks[] | select(.status != "ok")'
   tracer doctor --proc-root /host/proc --no-kubernetes
 
-exit status: 0 when nothing that matters failed, 1 otherwise
+exit status: 0 all required checks passed; 1 one failed; 2 wrong command line
 """
 
 
 def add_parser(subparsers: Any) -> None:
-    """Add the command to the command line."""
-    parser = subparsers.add_parser(
+    """Declare the command."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
         "doctor",
-        help="say whether the agent can see here, and what to do if it cannot",
-        description="Says whether the agent can see here, and what to do if it cannot.",
+        help="check whether the agent can run on this node",
+        description="Check whether the agent can run on this node, and say what to do if not.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    add = parser.add_argument
-    add("-o", "--output", choices=("text", "json"), default="text", help="default text")
-    add("--proc-root", metavar="PATH", help="where the host's proc is mounted (default /proc)")
-    add("--state-dir", metavar="PATH", help=f"of the agent, or none (default {STATE_DIR})")
-    add("--node-name", metavar="NAME", help="default $NODE_NAME, else the host name")
-    add("--kubeconfig", metavar="PATH", help="how to reach the API server")
-    add("--no-kubernetes", action="store_true", default=None, help="ask no API server")
+    parser.add_argument(
+        "-o", "--output", metavar="FORMAT", default="text", help="text (default) or json"
+    )
+    arguments.add_arguments(parser, _OPTIONS)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Examine, print, and return 1 when a check that matters failed."""
-    report = examine(options.read(args, min_age="10s"), os.environ)
+    """Run the checks and print them; return 1 when a required check failed.
+
+    Raises:
+        UsageError: an option is wrong.
+    """
+    if args.output not in ("text", "json"):
+        raise UsageError(f"--output {args.output!r} is not one of text, json")
+    report = run_checks(options.read(args, min_age="0s"), os.environ)
     sys.stdout.write((as_json(report) if args.output == "json" else as_text(report)) + "\n")
-    return 1 if report.failed else 0
+    return REQUIRED_CHECK_FAILED_STATUS if report.failed else 0

@@ -1,52 +1,52 @@
-"""Gathers the story that `tracer explain` tells: a look, a while of watching, another look."""
+"""Gathers what `tracer explain` prints: a snapshot, a time of watching, another snapshot."""
 
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from tracer.attribution.attributor import Attributor
 from tracer.clock import NS, boot_ns
-from tracer.diagnosis.evidence import Investigator
+from tracer.commands.saved_facts import SavedFacts
+from tracer.commands.zombie_records import RecordBuilder
 from tracer.diagnosis.rules import remediation_steps
-from tracer.model import Attribution, Child, Evidence, Identity, Process, Record, Source, Zombie
+from tracer.model import Child, Evidence, Identity, Process, Record, Source
 from tracer.procfs.fs import ProcFs
-from tracer.procfs.zombie import read_zombie
 from tracer.render.explanation import Explanation, Kind
 
 _MAX_ANCESTORS = 64
-_FOLDED = 24
-"""Zombies of one parent that are diagnosed one by one, the oldest and the youngest of them."""
+_DIAGNOSED_OLDEST = _DIAGNOSED_NEWEST = 12
+"""Of a parent with more zombies than both together, these are diagnosed one by one."""
 _POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class ExplainContext:
-    """What one looks through.
+    """Where an explanation comes from.
 
     Attributes:
         proc: the host's /proc.
         source: started.
-        attributor: says whose a process is.
-        saved: what a running agent wrote down, by identity.
+        attributor: finds the container and pod of a process.
+        saved: what a running agent saved about zombies.
     """
 
     proc: ProcFs
     source: Source
     attributor: Attributor
-    saved: dict[Identity, Child]
+    saved: SavedFacts
 
 
-class Vanished(Exception):  # noqa: N818 - it is what happened, not a mistake
-    """There is no such process."""
+class Vanished(Exception):  # noqa: N818 - it happens, and is nobody's error
+    """The process does not exist, or no longer."""
 
 
 class Explainer:
-    """Tells of one process.
+    """Explains one process.
 
     Args:
-        context: what to look through.
-        watching: called after the first look, when watching begins.
+        context: where the facts come from.
+        watching: called after the first snapshot, when watching begins.
     """
 
     def __init__(
@@ -54,13 +54,13 @@ class Explainer:
     ) -> None:
         self._context = context
         self._watching = watching
-        self._investigator = Investigator(context.proc, context.source)
+        self._records = RecordBuilder(context.proc, context.source, context.attributor)
 
     def explain(self, pid: int, watch_ns: int) -> Explanation:
-        """Look at a process, watch for so long, and return its story.
+        """Watch a process for so long, and return what is known about it then.
 
         Raises:
-            Vanished: it is not there.
+            Vanished: it does not exist.
         """
         kind, identity = self._kind(pid)
         before = self._zombies()
@@ -96,23 +96,10 @@ class Explainer:
         return int(found[1]) if found else pid
 
     def _zombies(self) -> list[Child]:
-        """Return all zombies there are, with what the agent wrote down of them."""
+        """Return all zombies there are, with what the agent saved about them."""
         snapshot = self._context.source.snapshot()
         children = [snapshot.child(index) for index, _ in enumerate(snapshot.keys())]
-        return [self._known(child) for child in children]
-
-    def _known(self, child: Child) -> Child:
-        saved = self._context.saved.get(child.identity)
-        if saved is None:
-            return child
-        return replace(
-            child,
-            exit_boot_ns=child.exit_boot_ns or saved.exit_boot_ns,
-            exit_parent_pid=child.exit_parent_pid or saved.exit_parent_pid,
-            forker=child.forker or saved.forker,
-            origin=child.origin or saved.origin,
-            origin_pid=child.origin_pid or saved.origin_pid,
-        )
+        return [self._context.saved.merged(child) for child in children]
 
     def _of_zombie(
         self, identity: Identity, before: list[Child], now: int, watched_ns: int
@@ -126,7 +113,7 @@ class Explainer:
         family = [one for one in after if one.parent_pid == child.parent_pid]
         record, evidence = self._record(child, len(family) - (not gone), now)
         parent_pid = record.zombie.child.parent_pid
-        view = self._investigator.parent(parent_pid, now)
+        view = self._records.investigator.parent(parent_pid, now)
         return Explanation(
             kind=Kind.REAPED if gone else Kind.ZOMBIE,
             pid=identity.pid,
@@ -143,14 +130,13 @@ class Explainer:
         )
 
     def _of_parent(self, kind: Kind, identity: Identity, now: int, watched_ns: int) -> Explanation:
-        view = self._investigator.parent(identity.pid, now)
+        view = self._records.investigator.parent(identity.pid, now)
         process = view.process
         if process is None or process.identity != identity:
             raise Vanished
         family = [one for one in self._zombies() if one.parent_pid == identity.pid]
         family.sort(key=lambda child: child.dead_since_boot_ns or 0)
-        chosen = family if len(family) <= _FOLDED else family[: _FOLDED // 2] + family[-12:]
-        told = [self._record(child, len(family) - 1, now) for child in chosen]
+        diagnosed = [self._record(child, len(family) - 1, now) for child in _ends(family)]
         return Explanation(
             kind=kind,
             pid=identity.pid,
@@ -160,47 +146,45 @@ class Explainer:
             subject=process,
             view=view,
             ancestors=self._ancestors(process),
-            records=tuple(record for record, _ in told),
+            records=tuple(record for record, _ in diagnosed),
             family=tuple(family),
             attribution=self._context.attributor.attribute_process(identity.pid),
             forker=self._context.source.forker(identity),
             living_children=self._living(identity.pid, family),
-            steps=_steps(told),
+            steps=_steps(diagnosed),
         )
 
     def _record(self, child: Child, siblings: int, now: int) -> tuple[Record, Evidence]:
-        attribution: Attribution = self._context.attributor.attribute(
-            child, child.parent_pid or None
-        )
-        zombie = Zombie(child, now, now, max(0, siblings))
-        view = read_zombie(self._context.proc, child.identity)
-        finding = self._investigator.investigate(zombie, attribution, now, max(0, siblings), view)
-        zombie = replace(zombie, child=finding.evidence.child)
-        record = Record(
-            zombie, zombie.age_ns(now), finding.parent, finding.waits, attribution, finding.cause
-        )
-        return record, finding.evidence
+        attribution = self._records.attribute(child)
+        return self._records.build(child, attribution, max(0, siblings), now)
 
     def _living(self, pid: int, family: list[Child]) -> int:
         dead = {child.identity.pid for child in family}
         return sum(child not in dead for child in self._context.proc.children(pid))
 
     def _ancestors(self, process: Process | None) -> tuple[Process, ...]:
-        """Return the line from the init of its pid namespace, or the machine's, down to it."""
-        line: list[Process] = []
-        while process is not None and len(line) < _MAX_ANCESTORS:
-            line.append(process)
+        """Return its ancestors from the init of its pid namespace down, and itself."""
+        ancestry: list[Process] = []
+        while process is not None and len(ancestry) < _MAX_ANCESTORS:
+            ancestry.append(process)
             if process.is_init or not process.parent_pid:
                 break
             process = self._context.proc.process(process.parent_pid)
-        return tuple(reversed(line))
+        return tuple(reversed(ancestry))
 
 
-def _steps(told: Sequence[tuple[Record, Evidence]]) -> tuple[str, ...]:
-    """Return what to do about each cause, that of the oldest or of the one asked about first."""
+def _ends(family: list[Child]) -> list[Child]:
+    """Return the oldest and the newest of many children, which come sorted by age."""
+    if len(family) <= _DIAGNOSED_OLDEST + _DIAGNOSED_NEWEST:
+        return family
+    return family[:_DIAGNOSED_OLDEST] + family[-_DIAGNOSED_NEWEST:]
+
+
+def _steps(diagnosed: Sequence[tuple[Record, Evidence]]) -> tuple[str, ...]:
+    """Return what to do about each cause, that of the first zombie first."""
     steps: dict[str, None] = {}
     causes = set()
-    for record, evidence in told:
+    for record, evidence in diagnosed:
         if record.cause is not None and record.cause.code not in causes:
             causes.add(record.cause.code)
             steps |= dict.fromkeys(remediation_steps(record.cause.code, evidence))

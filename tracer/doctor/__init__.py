@@ -1,5 +1,6 @@
-"""`tracer doctor`: can the agent see here, how well, and what would help.
+"""`tracer doctor`: checks whether the agent can run on this node.
 
-`facts` reads the machine, `judge` and `capabilities` decide (pure), `trial` really starts sources,
-`cluster` asks Kubernetes, `report` renders. `examine` puts them together.
+`facts` reads the machine; `bpf_checks`, `proc_checks`, `node_checks` and `capabilities` turn
+facts into checks (pure); `probe` starts the sources for a moment; `cluster` asks the API
+server; `report` renders. `run` does all of it.
 """

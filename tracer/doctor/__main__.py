@@ -1,12 +1,13 @@
-"""`python -m tracer.doctor`: the command without the rest of the command line.
+"""`python -m tracer.doctor`: `tracer doctor` without the rest of the command line.
 
-Needs nothing from PyPI, so it also runs in the guests of tests/kernels.
+It needs nothing from PyPI, so it also runs in the guests of tests/kernels.
 """
 
 import argparse
 import sys
 
 from tracer.commands import doctor
+from tracer.errors import UsageError
 
 
 def main() -> int:
@@ -15,7 +16,10 @@ def main() -> int:
     subparsers = parser.add_subparsers(required=True)
     doctor.add_parser(subparsers)
     args = parser.parse_args(["doctor", *sys.argv[1:]])
-    status: int = args.run(args)
+    try:
+        status: int = args.run(args)
+    except UsageError as error:
+        parser.error(str(error))
     return status
 
 

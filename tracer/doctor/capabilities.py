@@ -1,6 +1,6 @@
-"""The capabilities that the agent uses, and what it loses without each.
+"""The capabilities that the agent uses, and what it cannot do without each.
 
-What is said here of a loss was seen in real runs without it: docs/kernels.md.
+Each loss was seen in real runs without that capability: docs/kernels.md.
 """
 
 from typing import NamedTuple
@@ -17,7 +17,7 @@ class Capability(NamedTuple):
     Attributes:
         name: as a pod's securityContext writes it, with CAP_ in front.
         bit: in CapEff (include/uapi/linux/capability.h).
-        loss: what cannot be done without it.
+        loss: what does not work without it.
     """
 
     name: str
@@ -26,14 +26,14 @@ class Capability(NamedTuple):
 
 
 SYS_ADMIN = Capability("CAP_SYS_ADMIN", 21, "")
-"""Stands for both of BPF and PERFMON, which were split from it in Linux 5.8."""
-BPF = Capability("CAP_BPF", 39, "no BPF program can be loaded")
-PERFMON = Capability("CAP_PERFMON", 38, "no BPF program may read the kernel's memory")
+"""Includes BPF and PERFMON, which were split from it in Linux 5.8."""
+BPF = Capability("CAP_BPF", 39, "BPF programs cannot be loaded")
+PERFMON = Capability("CAP_PERFMON", 38, "BPF programs must not read kernel memory")
 SYS_PTRACE = Capability(
     "CAP_SYS_PTRACE",
     19,
-    "of other users' processes neither the parent's executable nor, without the core source,"
-    " the exit code can be read",
+    "the executables of other users' processes are not readable, nor, without the core source,"
+    " their exit codes",
 )
 SYS_RESOURCE = Capability("CAP_SYS_RESOURCE", 24, "RLIMIT_MEMLOCK cannot be raised")
 """Not needed from Linux 5.11 on."""
@@ -43,9 +43,9 @@ _REMEDY = "run as root, or add {} (securityContext.capabilities.add in a pod, wi
 
 
 def has(effective: int, capability: Capability) -> bool:
-    """Return whether a CapEff mask holds a capability or one that stands for it."""
-    stand_in = SYS_ADMIN if capability in (BPF, PERFMON) else capability
-    return bool((effective >> capability.bit | effective >> stand_in.bit) & 1)
+    """Return whether a CapEff mask has a capability or one that includes it."""
+    including = SYS_ADMIN if capability in (BPF, PERFMON) else capability
+    return bool((effective >> capability.bit | effective >> including.bit) & 1)
 
 
 def parse_effective(status: bytes) -> int | None:
@@ -56,22 +56,23 @@ def parse_effective(status: bytes) -> int | None:
     return None
 
 
-def judge(effective: int | None, user_namespace: str | None, uid: int) -> Check:
+def check(effective: int | None, user_namespace: str | None, uid: int) -> Check:
     """Compare the effective set with the needed one.
 
     Args:
         effective: CapEff.
         user_namespace: the link /proc/self/ns/user; None when unknown.
-        uid: effective user id, to say who we are.
+        uid: effective user id, for the text.
     """
     name = "capabilities"
     if effective is None:
-        return Check(name, Status.SKIPPED, "/proc/self/status shows no effective set")
+        return Check(name, Status.SKIPPED, "/proc/self/status has no CapEff line")
     if user_namespace not in (None, INITIAL_USER_NAMESPACE):
         return Check(
             name,
             Status.FAILED,
-            f"in a user namespace of its own ({user_namespace}): capabilities end there",
+            f"not the host's user namespace ({user_namespace}): capabilities have no effect on the"
+            " host",
             "run in the host's user namespace (in a pod: do not set hostUsers: false)",
             matters=True,
         )
@@ -84,7 +85,7 @@ def judge(effective: int | None, user_namespace: str | None, uid: int) -> Check:
     return Check(
         name,
         Status.FAILED if decisive else Status.WARNING,
-        f"uid {uid} has {', '.join(held) or 'none of those needed'}: {losses}",
+        f"uid {uid} has {', '.join(held) or 'none of the needed capabilities'}: {losses}",
         _REMEDY.format(", ".join(each.name for each in missing)),
         matters=decisive,
     )

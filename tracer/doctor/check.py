@@ -1,30 +1,30 @@
-"""What a check has found."""
+"""The result of a check, and of all of them."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class Status(StrEnum):
-    """How a check went."""
+    """The outcome of a check."""
 
     OK = "ok"
     WARNING = "warning"
-    """The agent works, but sees or says less than it could."""
+    """The agent works, but with less information than it could have."""
     FAILED = "failed"
     SKIPPED = "skipped"
-    """Not looked at, for it makes no difference here."""
+    """Not checked, or without any effect here."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing looked at.
+    """One check.
 
     Attributes:
         name: stable, for scripts.
-        status: how it went.
-        result: what was found, one line.
-        remedy: what to do; None when there is nothing to do.
-        matters: whether doctor fails when this check does.
+        status: its outcome.
+        result: what was found, in one line.
+        remedy: what to do; None when nothing has to be done.
+        matters: whether this check is required: doctor fails when it fails.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The source that --source auto takes here; None when none works."""
+    """The source that --source auto would use here; None when none works."""
 
     name: str | None
     reason: str
@@ -51,5 +51,5 @@ class Report:
 
     @property
     def failed(self) -> bool:
-        """Whether a check that matters failed."""
+        """Whether a required check failed."""
         return any(check.matters and check.status is Status.FAILED for check in self.checks)

@@ -1,4 +1,4 @@
-"""Asks the API server for pods as the agent's watch would, and says what came."""
+"""Asks the API server for pods as the agent's watch does, to see whether it may."""
 
 from collections.abc import Mapping
 from contextlib import closing
@@ -9,17 +9,17 @@ from tracer.errors import UsageError
 
 NAME = "kubernetes"
 _REMEDY = (
-    "grant the verbs get, list and watch on the resource pods (deploy/ has the ClusterRole),"
-    " give a working --kubeconfig, or turn names of pods off with --no-kubernetes"
+    "grant get, list and watch on pods (deploy/ has the ClusterRole), give a working"
+    " --kubeconfig, or run without pod names with --no-kubernetes"
 )
 _TIMEOUT_SECONDS = (3.0, 5.0)
-"""For a connection, and for the next byte."""
+"""To connect, and to wait for the next byte."""
 
 
 def kubernetes(
     kubeconfig: str | None, node_name: str, *, off: bool, environment: Mapping[str, str]
 ) -> Check:
-    """List one pod of this node and begin to watch, with the agent's own credentials.
+    """List one pod of this node and start a watch, with the agent's own credentials.
 
     Args:
         kubeconfig: of --kubeconfig.
@@ -29,7 +29,7 @@ def kubernetes(
     """
     if off:
         return Check(NAME, Status.SKIPPED, "turned off with --no-kubernetes")
-    # Late: it costs 0.2 s and 18 MB, and a guest of tests/kernels has no client.
+    # Imported late: it takes 0.2 s and 18 MB, and a guest of tests/kernels does not have it.
     try:
         from tracer.kubernetes.config import connect  # noqa: PLC0415
     except ImportError as error:
@@ -39,19 +39,19 @@ def kubernetes(
     except UsageError as error:
         return Check(NAME, Status.FAILED, str(error), _REMEDY, matters=True)
     if access is None:
-        return Check(NAME, Status.SKIPPED, f"{reason}: zombies are told without names of pods")
+        return Check(NAME, Status.SKIPPED, f"{reason}: zombies will be reported without pod names")
     for verb, query in (
         ("list", [("limit", "1"), ("resourceVersion", "0")]),
         ("watch", [("watch", "true"), ("timeoutSeconds", "1")]),
     ):
-        trouble = _ask(access, node_name, verb, query)
-        if trouble:
-            return Check(NAME, Status.FAILED, f"{trouble} ({reason})", _REMEDY, matters=True)
+        refusal = _ask(access, node_name, verb, query)
+        if refusal:
+            return Check(NAME, Status.FAILED, f"{refusal} ({reason})", _REMEDY, matters=True)
     return Check(NAME, Status.OK, f"may list and watch the pods of {node_name} ({reason})")
 
 
 def _ask(access: Any, node_name: str, verb: str, query: list[tuple[str, str]]) -> str | None:
-    """Make one request; return what went wrong."""
+    """Make one request; return why it failed, None when it did not."""
     from tracer.kubernetes import client  # noqa: PLC0415 - as above
     from tracer.kubernetes.errors import from_error  # noqa: PLC0415
 
@@ -65,5 +65,5 @@ def _ask(access: Any, node_name: str, verb: str, query: list[tuple[str, str]]) -
         )
         with closing(response):
             return None
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is what the user must hear
+    except Exception as error:  # noqa: BLE001 - any error is the check's result
         return str(from_error(error, verb, access.origin).message)

@@ -1,4 +1,4 @@
-"""Reads what the checks checks. Nothing here changes the machine."""
+"""Reads the facts that the checks need. Nothing here changes the machine."""
 
 import importlib
 import os
@@ -6,7 +6,7 @@ import resource
 import time
 from pathlib import Path
 
-from tracer.doctor import capabilities, checks
+from tracer.doctor import bpf_checks, capabilities, node_checks, proc_checks
 from tracer.doctor.check import Check
 from tracer.errors import PermanentError
 from tracer.procfs.fs import ProcFs
@@ -14,65 +14,65 @@ from tracer.sources.bcc.tracefs import mounted, with_tracefs
 
 _BTF = Path("/sys/kernel/btf/vmlinux")
 _LOCKDOWN = Path("/sys/kernel/security/lockdown")
-_CGROUPS_LOOKED_AT = 5_000
-"""Processes looked at for the kubelet's names: pods, where there are any, come well before."""
+_CGROUPS_READ = 5_000
+"""Processes whose cgroup is read to find a pod; on a node with pods, fewer are enough."""
 _INSPECTED = 50
 _KTHREADD = 2
 
 
 def kernel() -> Check:
-    """Look at the kernel."""
+    """Check the kernel's release and lockdown mode."""
     uname = os.uname()
     try:
-        lockdown = checks.parse_lockdown(_LOCKDOWN.read_text())
+        lockdown = bpf_checks.parse_lockdown(_LOCKDOWN.read_text())
     except OSError:
         lockdown = None
-    return checks.kernel(uname.release, uname.machine, lockdown)
+    return bpf_checks.kernel(uname.release, uname.machine, lockdown)
 
 
 def btf() -> Check:
-    """Look for the kernel's types."""
+    """Check the kernel's type information."""
     try:
-        return checks.btf(_BTF.stat().st_size)
+        return bpf_checks.btf(_BTF.stat().st_size)
     except OSError:
-        return checks.btf(None)
+        return bpf_checks.btf(None)
 
 
 def own_capabilities() -> Check:
-    """Look at our own capabilities; our own /proc, whatever --proc-root is."""
+    """Check our own capabilities, in our own /proc, whatever --proc-root is."""
     effective = capabilities.parse_effective(Path("/proc/self/status").read_bytes())
-    return capabilities.judge(effective, _link("/proc/self/ns/user"), os.geteuid())
+    return capabilities.check(effective, _link("/proc/self/ns/user"), os.geteuid())
 
 
 def pid_namespace(procfs: ProcFs) -> Check:
-    """Look at our pid namespace and at that of the proc root."""
+    """Check our own pid namespace and that of the proc root."""
     thread = _stat_comm(procfs, _KTHREADD)
-    return checks.pid_namespace(
+    return proc_checks.pid_namespace(
         _link("/proc/self/ns/pid"), sees_kernel_threads=thread == "kthreadd"
     )
 
 
 def clock() -> Check:
-    """Look at the clocks."""
-    return checks.clock(_link("/proc/self/ns/time"), time.time())
+    """Check the boot clock and the wall clock."""
+    return proc_checks.clock(_link("/proc/self/ns/time"), time.time())
 
 
 def proc(procfs: ProcFs) -> Check:
-    """Look at the proc root."""
+    """Check the proc root."""
     root = str(procfs.root)
     try:
         procfs.fd()
     except PermanentError as error:
-        return checks.proc(root, str(error).partition(";")[0], None, sees_init=False)
+        return proc_checks.proc(root, str(error).partition(";")[0], None, sees_init=False)
     try:
-        hidepid = checks.parse_hidepid(Path("/proc/self/mountinfo").read_bytes(), root)
+        hidepid = proc_checks.parse_hidepid(Path("/proc/self/mountinfo").read_bytes(), root)
     except OSError:
         hidepid = None
-    return checks.proc(root, None, hidepid, sees_init=procfs.stat(1) is not None)
+    return proc_checks.proc(root, None, hidepid, sees_init=procfs.stat(1) is not None)
 
 
 def inspection(procfs: ProcFs) -> Check:
-    """Try to inspect some processes; of one's own user this needs no right."""
+    """Try to inspect processes of other users; for our own it would need no right."""
     own = os.geteuid()
     tried = []
     for pid in procfs.pids():
@@ -81,31 +81,33 @@ def inspection(procfs: ProcFs) -> Check:
             tried.append(procfs.may_inspect(pid))
         if len(tried) == _INSPECTED:
             break
-    return checks.inspection(len(tried), sum(allowed is False for allowed in tried))
+    return proc_checks.inspection(len(tried), sum(allowed is False for allowed in tried))
 
 
 def cgroups(procfs: ProcFs, *, core_works: bool) -> Check:
-    """Look at the cgroups of pid 1 and of pods."""
+    """Check the cgroups of pid 1 and of pods."""
     drivers = set()
-    for pid in procfs.pids()[:_CGROUPS_LOOKED_AT]:
-        driver = checks.cgroup_driver(procfs.cgroup(pid) or b"")
+    for pid in procfs.pids()[:_CGROUPS_READ]:
+        driver = node_checks.cgroup_driver(procfs.cgroup(pid) or b"")
         if driver:
             drivers.add(driver)
             break
-    return checks.cgroups(checks.cgroup_version(procfs.cgroup(1)), drivers, core_works=core_works)
+    return node_checks.cgroups(
+        node_checks.cgroup_version(procfs.cgroup(1)), drivers, core_works=core_works
+    )
 
 
 def tracefs(*, core_works: bool) -> Check:
     """Try to read the scheduler's tracepoints, as the bcc source would: with a mount of its own."""
     found = mounted()
     if found is not None:
-        return checks.tracefs(f"readable at {found}", core_works=core_works)
+        return bpf_checks.tracefs(f"readable at {found}", core_works=core_works)
     try:
         with_tracefs(str)
     except (PermanentError, OSError):
-        return checks.tracefs(None, core_works=core_works)
-    return checks.tracefs(
-        "not mounted; the bcc source mounts one for itself", core_works=core_works
+        return bpf_checks.tracefs(None, core_works=core_works)
+    return bpf_checks.tracefs(
+        "not mounted; the bcc source mounts it in a namespace of its own", core_works=core_works
     )
 
 
@@ -114,15 +116,15 @@ def bcc(*, core_works: bool) -> Check:
     try:
         module = importlib.import_module("bcc")
     except (ImportError, OSError) as error:
-        return checks.bcc(None, str(error), core_works=core_works)
-    return checks.bcc(getattr(module, "__version__", "unknown"), None, core_works=core_works)
+        return bpf_checks.bcc(None, str(error), core_works=core_works)
+    return bpf_checks.bcc(getattr(module, "__version__", "unknown"), None, core_works=core_works)
 
 
 def memlock(*, core_refused: bool) -> Check:
-    """Look at the limit of locked memory and at the right to raise it."""
+    """Check the limit of locked memory and our right to raise it."""
     limit, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
     effective = capabilities.parse_effective(Path("/proc/self/status").read_bytes()) or 0
-    return checks.memlock(
+    return bpf_checks.memlock(
         None if limit == resource.RLIM_INFINITY else limit,
         may_raise=capabilities.has(effective, capabilities.SYS_RESOURCE),
         core_refused=core_refused,
@@ -130,25 +132,25 @@ def memlock(*, core_refused: bool) -> Check:
 
 
 def limits(procfs: ProcFs) -> Check:
-    """Look at how full the node is."""
+    """Check how many of the node's process ids are in use."""
     threads_max = procfs.read("sys/kernel/threads-max")
-    used = checks.parse_tasks(procfs.read("loadavg") or b"")
-    return checks.limits(procfs.pid_max(), int(threads_max) if threads_max else None, used)
+    used = node_checks.parse_tasks(procfs.read("loadavg") or b"")
+    return node_checks.limits(procfs.pid_max(), int(threads_max) if threads_max else None, used)
 
 
-def state_folder(path: Path | None) -> Check:
-    """Look whether the state folder, or the one that it would be made in, can be written."""
+def state_dir(path: Path | None) -> Check:
+    """Check that the state folder, or the one it would be made in, can be written."""
     if path is None:
-        return checks.state_folder("none", None)
+        return node_checks.state_dir("none", None)
     folder = path
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     error = None
     if not folder.is_dir():
-        error = f"{folder} is no folder"
+        error = f"{folder} is not a folder"
     elif not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
-        error = f"no right to write in {folder}, or it is mounted read-only"
-    return checks.state_folder(str(path), error)
+        error = f"no permission to write to {folder}, or it is mounted read-only"
+    return node_checks.state_dir(str(path), error)
 
 
 def _link(path: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Really starts sources, in the order of --source auto, and stops them again."""
+"""Starts each source for a moment, in the order of --source auto, to see which one works."""
 
 import errno
 import os
@@ -10,12 +10,12 @@ from tracer.errors import TracerError
 from tracer.sources.select import ORDER, Makers, open_source
 
 _REMEDIES = {
-    "pid namespace": "run in the host's pid namespace (hostPID: true in the pod's spec)",
+    "pid namespace": "run in the host's PID namespace (hostPID: true in the pod's spec)",
     "libbpf.so": "install libbpf 1.0 or later (Debian and Ubuntu: apt-get install libbpf1)",
     "no BTF": "install python3-bpfcc, for the bcc source",
     "BPF object": "build the object again with `make setup`, or reinstall zombie-tracer",
 }
-"""By words of the core source's error."""
+"""By words in the error of the core source."""
 
 
 class Attempt(NamedTuple):
@@ -24,12 +24,12 @@ class Attempt(NamedTuple):
     Attributes:
         name: of the source.
         error: why it cannot work; None when it works.
-        said: what it showed when it works.
+        result: what it did when it works.
     """
 
     name: str
     error: str | None
-    said: str = ""
+    result: str = ""
 
 
 def attempt(name: str, make: Makers) -> Attempt:
@@ -45,7 +45,7 @@ def attempt(name: str, make: Makers) -> Attempt:
     except TracerError as error:
         return Attempt(name, str(error))
     plural = "zombie" if zombies == 1 else "zombies"
-    return Attempt(name, None, f"starts in {started_seconds:.2f} s and shows {zombies} {plural}")
+    return Attempt(name, None, f"started in {started_seconds:.2f} s and found {zombies} {plural}")
 
 
 def until_one_works(make: Makers) -> list[Attempt]:
@@ -68,25 +68,25 @@ def choose(attempts: list[Attempt]) -> Choice:
     return Choice(None, "; ".join(failures))
 
 
-def judge(attempts: list[Attempt]) -> Check:
-    """Judge how well the source that auto takes can see."""
+def check(attempts: list[Attempt]) -> Check:
+    """Check how well the source that auto would use can see."""
     choice = choose(attempts)
-    said = {each.name: each.said for each in attempts}
+    results = {each.name: each.result for each in attempts}
     match choice.name:
         case "core":
-            return Check("bpf", Status.OK, f"the core source {said['core']}")
+            return Check("bpf", Status.OK, f"the core source {results['core']}")
         case "bcc":
             return Check(
                 "bpf",
                 Status.WARNING,
-                f"{choice.reason}; the bcc source {said['bcc']}",
-                "make the core source work: it needs BTF and costs a tenth of the memory",
+                f"{choice.reason}; the bcc source {results['bcc']}",
+                "make the core source work, which needs BTF: it uses a tenth of the memory",
             )
         case "proc":
             return Check(
                 "bpf",
                 Status.FAILED,
-                f"{choice.reason}: deaths are not seen, ages are lower bounds",
+                f"{choice.reason}: exits are not seen, so ages are lower bounds",
                 _remedy(attempts),
                 matters=True,
             )
@@ -101,7 +101,7 @@ def refused(attempts: list[Attempt], name: str) -> bool:
 
 
 def _remedy(attempts: list[Attempt]) -> str:
-    """Say what to do first about BPF, from how the core source failed."""
+    """Return the first thing to do about BPF, by the error of the core source."""
     core = next((each.error or "" for each in attempts if each.name == "core"), "")
     for words, remedy in _REMEDIES.items():
         if words in core:

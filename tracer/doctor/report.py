@@ -8,6 +8,7 @@ from tracer.doctor.check import Report, Status
 from tracer.render.text import escape_untrusted
 
 _COLUMNS = 100
+_PASSED = "all required checks passed"
 _LABELS = {
     Status.OK: "ok",
     Status.WARNING: "WARNING",
@@ -22,20 +23,20 @@ def as_json(report: Report) -> str:
 
 
 def as_text(report: Report) -> str:
-    """Return each check with its remedy, in lines that a terminal need not break."""
+    """Return each check with its remedy, in lines of at most 100 columns."""
     width = max(len(check.name) for check in report.checks)
     lines: list[str] = []
     for check in report.checks:
         lines += _lines(f"{_LABELS[check.status]:<8} {check.name:<{width}}  ", check.result)
         if check.remedy and check.status is not Status.OK:
             lines += _lines(f"{'':8} {'':{width}}  → ", check.remedy)
-    result = "FAILED: see above what to do" if report.failed else "the agent can see here"
-    lines += ["", f"--source auto takes: {report.source.name or 'none'}", result]
+    result = "a required check FAILED: see the remedies above" if report.failed else _PASSED
+    lines += ["", f"--source auto would use: {report.source.name or 'none'}", result]
     return "\n".join(lines)
 
 
 def _lines(head: str, text: str) -> list[str]:
-    """Break a text behind a head; the head's width is kept free below it."""
+    """Wrap a text after a head, indented by the head's width."""
     return textwrap.wrap(
         escape_untrusted(text),
         _COLUMNS,

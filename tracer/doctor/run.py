@@ -1,4 +1,4 @@
-"""All checks, in the order in which a person would look."""
+"""Runs all checks, in the order in which a person would read them."""
 
 from collections.abc import Mapping
 
@@ -13,28 +13,28 @@ from tracer.sources.proc.source import ProcSource
 from tracer.sources.select import Makers
 
 _MAP_ENTRIES = 1024
-"""A trial needs no room for every process."""
+"""A probe does not follow every process."""
 
 
-def examine(options: Options, environment: Mapping[str, str]) -> Report:
-    """Look at everything. Starts sources for a moment and stops them again.
+def run_checks(options: Options, environment: Mapping[str, str]) -> Report:
+    """Run every check. Starts sources for a moment and stops them again.
 
     Args:
-        options: of the agent that is to run here.
-        environment: where credentials for the API server may be named.
+        options: of the agent that will run here.
+        environment: for $KUBECONFIG and the in-cluster variables.
     """
     procfs = ProcFs(options.proc_root)
     try:
-        return _examine(options, environment, procfs)
+        return _run_checks(options, environment, procfs)
     finally:
         procfs.close()
 
 
-def _examine(options: Options, environment: Mapping[str, str], procfs: ProcFs) -> Report:
+def _run_checks(options: Options, environment: Mapping[str, str], procfs: ProcFs) -> Report:
     attempts = probe.until_one_works(makers(procfs))
     choice = probe.choose(attempts)
     core = choice.name == "core"
-    own = [facts.kernel(), facts.btf(), probe.judge(attempts), facts.own_capabilities()]
+    own = [facts.kernel(), facts.btf(), probe.check(attempts), facts.own_capabilities()]
     own.append(facts.memlock(core_refused=probe.refused(attempts, "core")))
     proc = facts.proc(procfs)
     of_node = [proc] if proc.status is Status.FAILED else _of_node(proc, procfs, core_works=core)
@@ -48,7 +48,7 @@ def _examine(options: Options, environment: Mapping[str, str], procfs: ProcFs) -
             off=not options.kubernetes,
             environment=environment,
         ),
-        facts.state_folder(options.state_dir),
+        facts.state_dir(options.state_dir),
     ]
     return Report((*own, *of_node, *rest), choice)
 
@@ -73,7 +73,7 @@ def makers(procfs: ProcFs) -> Makers:
 
 
 def _bcc(procfs: ProcFs) -> Source:
-    # Late: with its LLVM it is 63 MB, and where core works nobody needs it.
+    # Imported late: with LLVM it takes 63 MB, and is not needed where core works.
     from tracer.sources.bcc.source import BccSource  # noqa: PLC0415
 
     return BccSource(procfs, NS)

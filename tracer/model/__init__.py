@@ -5,7 +5,15 @@ durations in nanoseconds (`*_ns`) or seconds (`*_seconds`). Unknown is None, nev
 """
 
 from tracer.model.cause import BlockedWait, Cause, CauseCode, Confidence, Evidence, WaitFor
-from tracer.model.child import Child, Gone, ListSnapshot, Observation, Snapshot, SnapshotKey
+from tracer.model.child import (
+    CgroupKey,
+    Child,
+    Gone,
+    ListSnapshot,
+    Observation,
+    Snapshot,
+    SnapshotKey,
+)
 from tracer.model.process import (
     Cgroup,
     CgroupOrigin,
@@ -36,6 +44,7 @@ __all__ = [
     "Cause",
     "CauseCode",
     "Cgroup",
+    "CgroupKey",
     "CgroupOrigin",
     "Child",
     "Confidence",

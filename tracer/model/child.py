@@ -70,6 +70,10 @@ SnapshotKey = tuple[int, int, int, int]
 """(pid, start_ticks, parent_pid, dead_since_boot_ns or 0): a plain tuple, made by the million."""
 
 
+CgroupKey = tuple[int, int, int, int, int, int]
+"""A SnapshotKey with the id of the zombie's cgroup and the id of that cgroup's hierarchy."""
+
+
 class Snapshot(Protocol):
     """All zombies at one moment, cheap to compare and only in part worth unpacking.
 
@@ -78,9 +82,14 @@ class Snapshot(Protocol):
 
     taken_boot_ns: int
     """When reading began: what died later may be missing."""
+    has_cgroups: bool
+    """Whether the source knows cgroups; if not, cgroup_keys() yields 0 for both ids."""
 
     def keys(self) -> Iterator[SnapshotKey]:
         """Yield the key of each zombie."""
+
+    def cgroup_keys(self) -> Iterator[CgroupKey]:
+        """Yield the key of each zombie with its cgroup, in place of keys()."""
 
     def child(self, index: int) -> Child:
         """Unpack the zombie that keys() yielded last, at that place (0 for the first)."""
@@ -88,6 +97,8 @@ class Snapshot(Protocol):
 
 class ListSnapshot:
     """A snapshot of children that are unpacked already."""
+
+    has_cgroups = False
 
     def __init__(self, taken_boot_ns: int, children: Sequence[Child]) -> None:
         self.taken_boot_ns = taken_boot_ns
@@ -100,6 +111,10 @@ class ListSnapshot:
         """Yield the key of each zombie."""
         for child in self._children:
             yield *child.identity, child.parent_pid, child.dead_since_boot_ns or 0
+
+    def cgroup_keys(self) -> Iterator[CgroupKey]:
+        """Yield the key of each zombie, without its cgroup."""
+        return ((*key, 0, 0) for key in self.keys())
 
     def child(self, index: int) -> Child:
         """Return the zombie that keys() yielded at that place."""

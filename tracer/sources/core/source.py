@@ -11,12 +11,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
+from struct import Struct
 from typing import cast
 
 from tracer.clock import NS, TICK_NS, boot_ns, ticks
 from tracer.errors import PermanentError
 from tracer.model import (
     Cgroup,
+    CgroupKey,
     CgroupOrigin,
     Child,
     Forker,
@@ -334,6 +336,8 @@ class CoreSnapshot:
     would be 122 MB.
     """
 
+    has_cgroups = True
+
     def __init__(self, fd: int, make_child: Callable[[wire.ZombieWire], Child]) -> None:
         self.taken_boot_ns = boot_ns()
         self._fd: int | None = fd
@@ -346,13 +350,19 @@ class CoreSnapshot:
 
         Without Python code for each of them, which would double the cost.
         """
+        chunks = cast("Iterator[Iterator[SnapshotKey]]", self._chunks(wire.ZOMBIE_KEYS))
+        return chain.from_iterable(chunks)
+
+    def cgroup_keys(self) -> Iterator[CgroupKey]:
+        """Yield the same with the id of its cgroup and of that cgroup's hierarchy."""
+        chunks = cast("Iterator[Iterator[CgroupKey]]", self._chunks(wire.ZOMBIE_CGROUP_KEYS))
+        return chain.from_iterable(chunks)
+
+    def _chunks(self, layout: Struct) -> Iterator[Iterator[tuple[int, ...]]]:
+        """Yield the keys of one read at a time."""
         if self._fd is None:
             raise ValueError("a snapshot can be read once")
         fd, self._fd = self._fd, None
-        return chain.from_iterable(self._chunks(fd))
-
-    def _chunks(self, fd: int) -> Iterator[Iterator[SnapshotKey]]:
-        """Yield the keys of one read at a time."""
         size = wire.ZOMBIE.size
         rest = b""
         try:
@@ -360,7 +370,7 @@ class CoreSnapshot:
                 data = rest + data if rest else data
                 whole = len(data) // size * size
                 self._chunk, rest = data[:whole], data[whole:]
-                yield cast("Iterator[SnapshotKey]", wire.ZOMBIE_KEYS.iter_unpack(self._chunk))
+                yield layout.iter_unpack(self._chunk)
                 self._chunk_start += whole // size
         except OSError as error:
             raise PermanentError(f"the task iterator cannot be read: {error.strerror}") from error

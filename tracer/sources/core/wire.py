@@ -41,6 +41,9 @@ ZOMBIE = Struct("=2IQ2I5Q8I16s16s")
 ZOMBIE_KEYS = Struct("=I4xQI4xQ96x")
 """The fields of a records.SnapshotKey, in its order: nothing is left to do in Python."""
 
+ZOMBIE_CGROUP_KEYS = Struct("=I4xQI4xQ24xQI60x")
+"""The same with cgroup_id and cgroup_hierarchy: a records.CgroupKey."""
+
 SETTINGS = Struct("=QQQQ")
 """The program's constants: min_age_ns, settle_ns, tick_ns, watching."""
 

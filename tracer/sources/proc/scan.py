@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 from tracer.clock import TICK_NS
-from tracer.model import Child, Forker, Identity, SnapshotKey
+from tracer.model import CgroupKey, Child, Forker, Identity, SnapshotKey
 from tracer.procfs.fs import ProcFormatError, ProcFs, Stat
 from tracer.procfs.parse import parse_stat
 
@@ -93,6 +93,8 @@ class StatSnapshot:
         died: when each died, by pid, where that is known.
     """
 
+    has_cgroups = False
+
     def __init__(
         self,
         taken_boot_ns: int,
@@ -109,6 +111,10 @@ class StatSnapshot:
         """Yield (pid, start_ticks, parent_pid, dead_since_boot_ns or 0) of each zombie."""
         for stat in self._stats:
             yield stat.pid, stat.start_ticks, stat.ppid, self._died.get(stat.pid, 0)
+
+    def cgroup_keys(self) -> Iterator[CgroupKey]:
+        """Yield the key of each zombie, without its cgroup: that is one more file to read."""
+        return ((*key, 0, 0) for key in self.keys())
 
     def child(self, index: int) -> Child:
         """Read the rest of the zombie that keys() yielded at that place."""

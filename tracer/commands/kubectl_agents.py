@@ -1,0 +1,168 @@
+"""The agents in a cluster, reached with kubectl: which there are, and commands run in them."""
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import IO, NamedTuple
+
+from tracer.errors import PermanentError, UsageError
+from tracer.render.text import escape_untrusted
+
+LABEL = "app.kubernetes.io/name=zombie-tracer"
+CONTAINER = "tracer"
+_AT_ONCE = 16
+_TIMEOUT_SECONDS = 120
+
+
+class Agent(NamedTuple):
+    """One agent's pod, by its node and its name."""
+
+    node: str
+    pod: str
+
+
+class Result(NamedTuple):
+    """What a command printed on one node, and its exit status."""
+
+    agent: Agent
+    status: int
+    output: str
+    errors: str
+
+
+class Kubectl:
+    """kubectl, with the user's own context, credentials and permissions.
+
+    Args:
+        context: of the kubeconfig; None for the current one.
+        namespace: in which the agents run.
+    """
+
+    def __init__(self, context: str | None, namespace: str) -> None:
+        self._namespace = namespace
+        self._base = ["kubectl"] + ([f"--context={context}"] if context else [])
+        self._base += ["--namespace", namespace]
+
+    def agents(self, nodes: Collection[str] | None) -> list[Agent]:
+        """Return the running agents on these nodes; on all nodes for None.
+
+        Raises:
+            PermanentError: kubectl failed, or no agent runs in the namespace.
+            UsageError: no agent runs on one of these nodes.
+        """
+        agents = sorted(
+            Agent(pod["spec"].get("nodeName", ""), pod["metadata"]["name"])
+            for pod in json.loads(self._get_pods())["items"]
+            if pod.get("status", {}).get("phase") == "Running"
+        )
+        if not agents:
+            raise PermanentError(
+                f"no agent runs in namespace {self._namespace}: install it with `kubectl apply -k"
+                " deploy/`, or name its namespace with --agents-in"
+            )
+        if nodes is None:
+            return agents
+        missing = set(nodes) - {agent.node for agent in agents}
+        if missing:
+            raise UsageError(
+                f"no agent runs on node {', '.join(sorted(missing))}; `kubectl get pods -A -o wide"
+                f" -l {LABEL}` lists the agents"
+            )
+        return [agent for agent in agents if agent.node in nodes]
+
+    def _get_pods(self) -> str:
+        try:
+            done = subprocess.run(
+                [*self._base, "get", "pods", "-l", LABEL, "-o", "json"],
+                capture_output=True,
+                text=True,
+                timeout=_TIMEOUT_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise PermanentError(
+                f"kubectl get pods did not answer within {_TIMEOUT_SECONDS} s; check with"
+                " `kubectl cluster-info` that the cluster can be reached"
+            ) from None
+        if done.returncode:
+            raise PermanentError(f"kubectl get pods failed: {done.stderr.strip()}")
+        return done.stdout
+
+    def execute(self, agents: Sequence[Agent], command: Sequence[str]) -> list[Result]:
+        """Run a tracer command in each agent's container; return the results in their order."""
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            return list(pool.map(lambda agent: self._execute(agent, command), agents))
+
+    def _execute(self, agent: Agent, command: Sequence[str]) -> Result:
+        try:
+            done = subprocess.run(
+                self._exec(agent, command),
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=_TIMEOUT_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return Result(agent, 3, "", f"no answer within {_TIMEOUT_SECONDS} s")
+        return Result(agent, done.returncode, done.stdout, done.stderr)
+
+    def _exec(self, agent: Agent, command: Sequence[str]) -> list[str]:
+        inside = ["exec", agent.pod, "--container", CONTAINER, "--", "tracer"]
+        return [*self._base, *inside, *command]
+
+    def stream(self, agents: Sequence[Agent], command: Sequence[str]) -> int:
+        """Print every agent's lines as they come, after its node's name; return the status."""
+        running = [
+            subprocess.Popen(
+                self._exec(agent, command),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+            )
+            for agent in agents
+        ]
+        printer = _LinePrinter(max(len(agent.node) for agent in agents), running)
+        threads = [
+            threading.Thread(target=printer.copy, args=(agent, process.stdout), daemon=True)
+            for agent, process in zip(agents, running, strict=True)
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            status = max(process.wait() for process in running)
+            for thread in threads:
+                thread.join()  # their last lines
+        finally:
+            for process in running:
+                process.terminate()
+        sys.stdout.flush()
+        # A process that a signal ended has a negative status.
+        return max(status, 0)
+
+
+class _LinePrinter:
+    """Prints lines from several threads, each line whole."""
+
+    def __init__(self, width: int, running: Sequence["subprocess.Popen[str]"]) -> None:
+        self._width = width
+        self._running = running
+        self._lock = threading.Lock()
+
+    def copy(self, agent: Agent, stream: IO[str]) -> None:
+        """Print each line of a stream after the node's name."""
+        for line in stream:
+            with self._lock:
+                try:
+                    node = escape_untrusted(agent.node)
+                    sys.stdout.write(f"{node:<{self._width}}  {line}")
+                    sys.stdout.flush()
+                except BrokenPipeError:
+                    # The reader is gone; stream() returns when all processes have ended.
+                    for process in self._running:
+                        process.terminate()
+                    return

@@ -1,0 +1,183 @@
+"""Which zombies there are now, counted as the rows of `tracer scan` need them."""
+
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from tracer.agent import build
+from tracer.clock import boot_ns
+from tracer.commands import saved_facts
+from tracer.commands.pod_names import wait_for_pod_names
+from tracer.commands.zombie_records import RecordBuilder
+from tracer.model import Child, Identity, Snapshot, Source
+from tracer.options import Options
+from tracer.procfs.fs import ProcFs
+from tracer.render.groups import Group, group_by_pod, merge, owner_key
+
+_ASKED_FOR_PODS = 1000
+"""Groups that are looked through for one in a pod, before the API server is asked."""
+
+
+class By(StrEnum):
+    """What a row of `tracer scan` stands for."""
+
+    PARENT = "parent"
+    ZOMBIE = "zombie"
+    POD = "pod"
+
+
+@dataclass(slots=True)
+class _Counted:
+    """Zombies of one parent, and where it matters of one cgroup.
+
+    Attributes:
+        child: the oldest of them.
+        since_boot_ns: when that one died; 0 when unknown.
+        zombies: how many they are.
+    """
+
+    child: Child
+    since_boot_ns: int
+    zombies: int = 1
+
+
+class Scan:
+    """One snapshot of the machine.
+
+    Args:
+        chosen: the options of the command.
+        proc: the host's /proc.
+        source: started.
+    """
+
+    def __init__(self, chosen: Options, proc: ProcFs, source: Source) -> None:
+        self._chosen = chosen
+        self._proc = proc
+        self._source = source
+        self._identification = build.identification(chosen, proc)
+        self._records = RecordBuilder(
+            proc,
+            source,
+            self._identification.attributor,
+            command_lines=chosen.command_lines,
+        )
+        self._saved = saved_facts.load(chosen, proc)
+        self._now = boot_ns()
+
+    def rows(self, by: By) -> list[Group]:
+        """Take a snapshot and return its rows, those with the most zombies first.
+
+        Rows of single zombies come in the snapshot's order.
+        """
+        groups = list(self._matching(self._count(by)))
+        if by is By.ZOMBIE:
+            return groups
+        if by is By.PARENT:
+            return merge(groups, _parent_pid)
+        # One parent may have several cgroups in a pod: it counts as one parent there.
+        return group_by_pod(merge(groups, lambda group: (_parent_pid(group), _owner(group))))
+
+    def _count(self, by: By) -> list[_Counted]:
+        """Take a snapshot and count its zombies by all that can tell their rows apart."""
+        snapshot = self._source.snapshot()
+        self._now = boot_ns()
+        if by is By.ZOMBIE:
+            return list(self._each(snapshot))
+        if by is By.POD or self._chosen.filters.any:
+            # A parent's zombies need not be in its pod, nor all in one: a pod may share its
+            # PID namespace among its containers, or the host's.
+            return self._counted_by_cgroup(snapshot)
+        return self._counted_by_parent(snapshot)
+
+    def _each(self, snapshot: Snapshot) -> Iterator[_Counted]:
+        for index, (pid, start_ticks, _, dead_since) in enumerate(snapshot.keys()):
+            since = self._saved.dead_since(Identity(pid, start_ticks), dead_since)
+            if self._old_enough(since):
+                yield _Counted(snapshot.child(index), since)
+
+    def _counted_by_parent(self, snapshot: Snapshot) -> list[_Counted]:
+        counts: dict[Hashable, _Counted] = {}
+        every = not self._saved and not self._chosen.min_age_ns
+        for index, (pid, start_ticks, parent_pid, dead_since) in enumerate(snapshot.keys()):
+            since = dead_since
+            if not every:
+                since = self._saved.dead_since(Identity(pid, start_ticks), dead_since)
+                if not self._old_enough(since):
+                    continue
+            self._add(counts, parent_pid, snapshot, index, since)
+        return list(counts.values())
+
+    def _counted_by_cgroup(self, snapshot: Snapshot) -> list[_Counted]:
+        counts: dict[Hashable, _Counted] = {}
+        for index, key in enumerate(snapshot.cgroup_keys()):
+            pid, start_ticks, parent_pid, dead_since, cgroup_id, hierarchy = key
+            identity = Identity(pid, start_ticks)
+            since = self._saved.dead_since(identity, dead_since)
+            if not self._old_enough(since):
+                continue
+            place: Hashable = (parent_pid, cgroup_id, hierarchy)
+            if not snapshot.has_cgroups:
+                place = (parent_pid, self._proc.cgroup(pid))
+                if not self._is_there(identity):
+                    continue
+            self._add(counts, place, snapshot, index, since)
+        return list(counts.values())
+
+    def _is_there(self, identity: Identity) -> bool:
+        """Whether a pid is still that process; asked after a file of it was read by its pid."""
+        stat = self._proc.stat(identity.pid)
+        return stat is not None and stat.start_ticks == identity.start_ticks
+
+    def _add(
+        self,
+        counts: dict[Hashable, _Counted],
+        place: Hashable,
+        snapshot: Snapshot,
+        index: int,
+        since: int,
+    ) -> None:
+        """Count one zombie; the oldest of a place stands for it."""
+        counted = counts.get(place)
+        if counted is None:
+            counts[place] = _Counted(snapshot.child(index), since)
+            return
+        counted.zombies += 1
+        if since and since < (counted.since_boot_ns or self._now):
+            counted.child, counted.since_boot_ns = snapshot.child(index), since
+
+    def _old_enough(self, since_boot_ns: int) -> bool:
+        return (since_boot_ns or self._now) + self._chosen.min_age_ns <= self._now
+
+    def _matching(self, counts: list[_Counted]) -> Iterator[Group]:
+        """Attribute and diagnose what was counted; yield what the filters let through."""
+        for counted in counts:
+            counted.child = self._saved.merged(counted.child)
+        zombies_of: dict[int, int] = {}
+        for counted in counts:
+            parent_pid = counted.child.parent_pid
+            zombies_of[parent_pid] = zombies_of.get(parent_pid, 0) + counted.zombies
+        self._learn_pod_names(counts)
+        for counted in counts:
+            attribution = self._records.attribute(counted.child)
+            if not self._chosen.filters.matches(attribution):
+                continue
+            siblings = zombies_of[counted.child.parent_pid] - 1
+            record, _ = self._records.build(counted.child, attribution, siblings, self._now)
+            yield Group(record, zombies=counted.zombies)
+
+    def _learn_pod_names(self, counts: list[_Counted]) -> None:
+        """Ask the API server only when a zombie is in a pod, and wait for it only then."""
+        pods = self._identification.pods
+        if pods is None:
+            return
+        first = counts[:_ASKED_FOR_PODS]
+        if any(self._records.attribute(counted.child).container for counted in first):
+            wait_for_pod_names(pods)
+
+
+def _parent_pid(group: Group) -> int:
+    return group.record.zombie.child.parent_pid
+
+
+def _owner(group: Group) -> Hashable:
+    return owner_key(group.record.attribution)
