@@ -56,18 +56,15 @@ def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"tracer {__version__}")
-    if not arguments or arguments[0] not in COMMANDS:
+    if arguments and arguments[0] in COMMANDS:
+        subparsers = parser.add_subparsers(
+            metavar="COMMAND", dest="command", parser_class=_Parser, help=argparse.SUPPRESS
+        )
+        importlib.import_module(f"tracer.commands.{arguments[0]}").add_parser(subparsers)
+    else:
         agent = importlib.import_module("tracer.commands.agent")
         agent.add_arguments(parser)
-        parser.set_defaults(run=agent.run)
-    subparsers = parser.add_subparsers(
-        metavar="COMMAND", dest="command", parser_class=_Parser, help=argparse.SUPPRESS
-    )
-    for name in COMMANDS:
-        if name in arguments:
-            importlib.import_module(f"tracer.commands.{name}").add_parser(subparsers)
-        else:
-            subparsers.add_parser(name)
+        parser.set_defaults(run=agent.run, command=None)
     return parser
 
 
@@ -157,11 +154,6 @@ def _run(arguments: Sequence[str]) -> int:
         print(f"tracer {__version__}")
         return 0
     args, unknown = build_parser(arguments).parse_known_args(arguments)
-    if args.command is not None and arguments[0] != args.command:
-        # argparse would ignore them.
-        raise UsageError(
-            f"options of a command come after its name: tracer {args.command} {arguments[0]} …"
-        )
     if unknown:
         raise _unknown(unknown, args.command)
     status: int = args.run(args)
@@ -169,11 +161,18 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def _unknown(unknown: Sequence[str], command: str | None) -> UsageError:
-    """Name the first option that the command does not have, else the first argument."""
+    """Say what to do about words that the parser has no place for."""
     name = f"tracer {command}" if command else "tracer"
+    late = next((word for word in unknown if word in COMMANDS), None)
     option = next((word for word in unknown if word.startswith("-")), None)
-    what = f"unexpected argument {unknown[0]!r}" if option is None else f"no option {option}"
-    return UsageError(f"`{name}` has {what}; see `{name} --help`")
+    if command is None and late is not None:
+        return UsageError(f"options of a command come after its name: tracer {late} …")
+    if option is not None:
+        return UsageError(f"`{name}` has no option {option}; see `{name} --help`")
+    if command is None:
+        choices = ", ".join(map(repr, COMMANDS))
+        return UsageError(f"{unknown[0]!r} is not a command: use one of {choices}")
+    return UsageError(f"`{name}` takes no argument {unknown[0]!r}; see `{name} --help`")
 
 
 def _say(error: TracerError, status: int) -> int:

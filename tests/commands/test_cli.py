@@ -58,7 +58,7 @@ BAD = [
     (["--colour"], {}, 2, "--colour", "--help"),
     (["--min=1s"], {}, 2, "--min", "--help"),
     (["reap"], {}, 2, "'reap'", "'scan'"),
-    (["--min-age", "1s", "scan"], {}, 2, "tracer scan", "behind"),
+    (["--min-age", "1s", "scan"], {}, 2, "tracer scan", "after its name"),
     (["scan", "4711"], {}, 2, "4711", "--help"),
     (["scan", "--output", "xml"], {}, 2, "'xml'", "table, wide, json"),
     (["scan", "--by", "moon"], {}, 2, "'moon'", "parent, zombie, pod"),

@@ -122,7 +122,8 @@ def _before_command(arguments: Sequence[str]) -> list[str]:
 def _wants_json(command: Sequence[str]) -> bool:
     pairs = itertools.pairwise(command)
     return command[0] == "scan" and (
-        ("-o", "json") in pairs or not {"-ojson", "--output=json"}.isdisjoint(command)
+        not {("-o", "json"), ("--output", "json")}.isdisjoint(pairs)
+        or not {"-ojson", "--output=json"}.isdisjoint(command)
     )
 
 
