@@ -115,6 +115,21 @@ def test_a_process_ends_with_that_status():
     assert "--proc-root" in one_line(tracer("--proc-root", "/nowhere"), 3)
 
 
+def test_an_unexpected_error_is_one_line_to_file(capsys, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.EIO, "two\nlines")
+
+    monkeypatch.setattr("tracer.commands.doctor.run_checks", fail)
+    monkeypatch.setattr("tracer.cli._OUTPUT_ERRORS", frozenset())
+    assert main(["doctor"]) == 3
+    line = capsys.readouterr().err
+    assert re.fullmatch(
+        r"tracer: error: internal error \(OSError at test_cli\.py:\d+: .*two lines\);"
+        r" please file a bug with this line and the command you ran\n",
+        line,
+    )
+
+
 def test_help_carries_examples():
     with ThreadPoolExecutor(2) as pool:
         helps = list(pool.map(lambda name: tracer(*name, "--help"), [(), *zip(COMMANDS)]))

@@ -1,5 +1,6 @@
 """`tracer scan` on real zombies: beside ps, in each of its forms, and with what an agent knows."""
 
+import contextlib
 import json
 import os
 import re
@@ -7,7 +8,10 @@ import signal
 import subprocess
 
 import pytest
+from support import cgroups
 from support.agent import agent, tracer
+from support.kube_api import KubeApi
+from support.pods import container_id, pod
 from support.schema import check_scan
 from support.zombies import wait_until, zombies
 
@@ -84,6 +88,121 @@ class TestCrowd:
         zombies_at, parents_at = heading.index("ZOMBIES"), heading.index("PARENTS")
         assert sum(int(row[zombies_at]) for row in table) >= MANY + 3
         assert sum(int(row[parents_at]) for row in table) >= 2
+
+
+UIDS = {
+    "web-1": "11111111-aaaa-4bbb-8ccc-dddddddddddd",
+    "web-2": "22222222-aaaa-4bbb-8ccc-dddddddddddd",
+}
+COUNTS = {"web-1": 2, "web-2": 3}
+
+
+def pod_cgroup(name):
+    """Return the path of a pod's container as the kubelet's systemd driver and containerd do."""
+    uid = UIDS[name]
+    pod_slice = f"kubepods-besteffort-pod{uid.replace('-', '_')}.slice"
+    scope = f"cri-containerd-{container_id(uid, 'app', 0)}.scope"
+    return f"/kubepods.slice/kubepods-besteffort.slice/{pod_slice}/{scope}"
+
+
+@pytest.fixture(scope="class")
+def family():
+    mount = cgroups.unified()
+    with contextlib.ExitStack() as stack:
+        folders = {
+            name: stack.enter_context(cgroups.cgroup(mount, pod_cgroup(name))) for name in UIDS
+        }
+        family = stack.enter_context(zombies(0))
+        for name, folder in folders.items():
+            # The parent moves on; zombies stay in the cgroup in which they died.
+            (folder / "cgroup.procs").write_text(str(family.parent_pid))
+            family.spawn(COUNTS[name])
+        (mount / "cgroup.procs").write_text(str(family.parent_pid))
+        yield family
+
+
+@pytest.fixture(scope="class")
+def options(tmp_path_factory):
+    """Name the pods by a real API server."""
+    api = KubeApi()
+    for name, uid in UIDS.items():
+        api.put(pod(name, uid=uid, namespace="shop"))
+    path = tmp_path_factory.mktemp("api") / "kubeconfig"
+    yield (
+        "--kubeconfig",
+        api.kubeconfig(path),
+        "--node-name",
+        "worker-1",
+        "--log-level",
+        "warning",
+        *QUIET[1:],
+    )
+    api.close()
+
+
+class TestTwoPods:
+    """One parent, outside both pods, with zombies in each: pods share the host's PID namespace."""
+
+    @pytest.fixture(params=["core", "proc"])
+    def scan_pods(self, request, options):
+        return lambda *words: scan(*words, "--source", request.param, options=options)
+
+    def test_by_pod_counts_each_zombie_where_it_died(self, scan_pods, family):
+        heading, *table = rows(scan_pods("--by", "pod"))
+        pods = {row[1]: dict(zip(heading, row, strict=False)) for row in table}
+        for name, count in COUNTS.items():
+            assert pods[name]["NAMESPACE"] == "shop"
+            assert int(pods[name]["ZOMBIES"]) == count
+            assert int(pods[name]["PARENTS"]) == 1
+
+    @pytest.mark.parametrize("by", ["pod", "parent"])
+    def test_a_filter_by_pod_counts_only_its_zombies(self, scan_pods, family, by):
+        heading, *table = rows(scan_pods("--by", by, "--pod", "web-2"))
+        zombies_at = heading.index("ZOMBIES")
+        assert [int(row[zombies_at]) for row in table] == [COUNTS["web-2"]]
+
+    def test_pods_only_leaves_out_the_parents_other_zombies(self, scan_pods, family):
+        outside = family.spawn(4)
+        heading, *table = rows(scan_pods("--by", "parent", "--pods-only"))
+        [row] = [row for row in table if int(row[0]) == family.parent_pid]
+        assert int(row[heading.index("ZOMBIES")]) == sum(COUNTS.values())
+        assert len(outside) == 4
+
+    def test_by_parent_still_counts_all(self, scan_pods, family):
+        heading, *table = rows(scan_pods("--by", "parent"))
+        [row] = [row for row in table if int(row[0]) == family.parent_pid]
+        assert int(row[heading.index("ZOMBIES")]) == len(family.pids)
+
+    def test_one_by_one_agrees(self, scan_pods, family):
+        found = json.loads(scan_pods("-o", "json", "-n", "shop"))
+        counts = {}
+        for one in found:
+            name = one["k8s"]["pod"]["name"]
+            counts[name] = counts.get(name, 0) + 1
+        assert counts == COUNTS
+
+    def test_json_by_pod_has_a_row_for_each_pod(self, scan_pods, family):
+        found = json.loads(scan_pods("-o", "json", "--by", "pod", "--pods-only"))
+        rows_of = {one["k8s"]["pod"]["name"]: one for one in found}
+        assert rows_of.keys() == COUNTS.keys()
+        for name, one in rows_of.items():
+            assert one["row"]["by"] == "pod"
+            assert one["row"]["zombies"] == COUNTS[name]
+            assert one["row"]["parents"] == 1
+            assert one["row"]["oldest_age_seconds"] >= 0
+            assert one["row"]["causes"] == [one["cause"]["code"]]
+            assert one["k8s"]["node"]["name"] == "worker-1"
+            assert not {"process", "zombie", "parent"} & one.keys(), "those are of one zombie"
+
+
+def test_json_by_parent_has_a_row_for_each_parent(few):
+    [one] = [row for row in documents("--by", "parent") if row["parent"]["pid"] == few.parent_pid]
+    assert one["row"]["by"] == "parent"
+    assert (one["row"]["zombies"], one["row"]["parents"]) == (3, 1)
+    assert one["row"]["kernel_bytes"] > 0
+    assert "process" not in one
+    by_zombie = documents("--by", "zombie")
+    assert of(by_zombie, few).keys() == of(documents(), few).keys() == set(few.pids)
 
 
 def test_json_is_the_contract_s(few):
