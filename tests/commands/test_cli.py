@@ -1,4 +1,4 @@
-"""The command line under bad input and trouble: one line, the right status, never a traceback."""
+"""The command line under bad input and failures: one line, the right status, no traceback."""
 
 import contextlib
 import errno
@@ -155,6 +155,14 @@ def test_version():
     assert installed.stdout == done.stdout
 
 
+@pytest.mark.kernel
+@pytest.mark.parametrize(("arguments", "seconds"), [((), 10), (("--follow", "-o", "json"), 3)])
+def test_the_default_minimum_age_is_the_one_in_the_help(arguments, seconds):
+    assert "(default 10s, with --follow 3s)" in " ".join(tracer("--help").stdout.split())
+    with agent(*arguments, *QUIET) as running:
+        assert running.started()["settings"]["min_age_seconds"] == seconds
+
+
 # --- where it cannot run ------------------------------------------------------------------
 
 
@@ -190,10 +198,10 @@ def test_without_root():
     with zombies(2) as family:
         done = tracer("scan", "--source", "proc", "-o", "json", *QUIET, wrapper=nobody)
         assert (done.returncode, done.stderr) == (0, "")
-        told = {one["process"]["pid"]: one for one in json.loads(done.stdout)}
+        found = {one["process"]["pid"]: one for one in json.loads(done.stdout)}
         for pid in family.pids:
-            # Without ptrace rights the kernel says 0 to whoever asks how it ended.
-            assert told[pid]["process"]["exit"]["code"] is None
+            # Without ptrace rights the kernel shows 0 in place of the exit status.
+            assert found[pid]["process"]["exit"]["code"] is None
     fallen_back = tracer("scan", "-o", "json", *QUIET, wrapper=nobody)
     assert fallen_back.returncode == 0
     [why] = fallen_back.stderr.splitlines()
@@ -264,7 +272,7 @@ def test_a_port_in_use():
 
 
 @pytest.mark.kernel
-def test_a_state_folder_that_cannot_be_made_stops_nobody(tmp_path):
+def test_a_state_folder_that_cannot_be_made_does_not_stop_the_agent(tmp_path):
     (tmp_path / "file").write_text("not a folder")
     with agent("--no-kubernetes", "--state-dir", tmp_path / "file") as running:
         assert running.stop() == 0
@@ -332,7 +340,7 @@ def test_a_full_disk():
 
 @pytest.mark.kernel
 def test_a_reader_that_stands_still():
-    """A pipe nobody reads delays neither detection, which /metrics shows, nor the end for long."""
+    """A full pipe delays neither detection, which /metrics shows, nor the end for long."""
     port = free_port()
     # Long names fill the pipe sooner; no storm, so that every zombie is a line.
     process = subprocess.Popen(
@@ -363,7 +371,7 @@ def test_a_reader_that_stands_still():
 
 
 def free_port():
-    """Return a port that nobody listens on."""
+    """Return a port without a listener."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return server.getsockname()[1]
 
@@ -392,8 +400,8 @@ def test_a_signal_in_mid_flight(number):
         assert running.stop(number) == 0
         assert running.lines[-1]["event"] == "agent_stopped"
         assert running.lines[-1]["source"]["reason"] == signal.Signals(number).name
-        told = [line["process"]["pid"] for line in running.events("zombie_detected")]
-        assert len(told) == len(set(told))
+        found = [line["process"]["pid"] for line in running.events("zombie_detected")]
+        assert len(found) == len(set(found))
         assert running.errors == ""
 
 

@@ -47,15 +47,15 @@ def test_a_zombie():
 def test_a_zombie_as_json():
     with zombies(2, status=-9) as family:
         result = explain(str(family.pids[0]), "-o", "json")
-    story = json.loads(result.stdout)
-    assert story["kind"] == "zombie"
-    assert story["tree"][-1]["pid"] == family.parent_pid
-    [zombie] = story["zombies"]
+    explanation = json.loads(result.stdout)
+    assert explanation["kind"] == "zombie"
+    assert explanation["tree"][-1]["pid"] == family.parent_pid
+    [zombie] = explanation["zombies"]
     assert zombie["process"]["pid"] == family.pids[0]
     assert zombie["process"]["exit"]["signal"] == "SIGKILL"
     assert zombie["cause"]["code"] == "parent_never_waits"
-    assert story["zombies_of_parent"] == 2
-    assert story["steps"]
+    assert explanation["zombies_of_parent"] == 2
+    assert explanation["steps"]
 
 
 def test_a_parent():
@@ -86,7 +86,7 @@ def test_a_parent_with_two_causes_gets_advice_for_both():
 
 
 @pytest.mark.kernel
-def test_with_bpf_it_tells_waits_and_times():
+def test_with_bpf_it_shows_waits_and_times():
     """Waits are seen while it watches; the rhythm of the deaths is that of the zombies."""
     try:
         source = CoreSource(min_age_ns=0)
@@ -158,7 +158,7 @@ def test_no_pid(pid):
     assert len(result.stderr.splitlines()) == 1
 
 
-def test_names_are_made_harmless():
+def test_names_are_escaped():
     """A name that would clear the screen is shown, not obeyed."""
     with zombies(1, comm="\x1b[2Jx") as family:
         result = explain(str(family.pids[0]))

@@ -58,13 +58,15 @@ def test_every_node_is_asked(plugin):
     assert "NODE worker-2" in done.stdout
 
 
-def test_json_becomes_one_array(plugin):
+@pytest.mark.parametrize("json_option", [("-o", "json"), ("--output", "json"), ("--output=json",)])
+def test_json_becomes_one_array(plugin, json_option):
     pid = os.fork()
     if pid == 0:
         os._exit(0)
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     try:
-        done = plugin("scan", "--source=proc", "--state-dir=none", "--no-kubernetes", "-o", "json")
+        quiet = ("--source=proc", "--state-dir=none", "--no-kubernetes")
+        done = plugin("scan", *quiet, *json_option)
     finally:
         os.waitpid(pid, 0)
     ours = [one for one in json.loads(done.stdout) if one["process"]["pid"] == pid]
@@ -77,6 +79,18 @@ def test_a_pid_needs_its_node(plugin):
     assert "--node" in done.stderr
     unknown = plugin("--node", "worker-9", "scan")
     assert (unknown.returncode, "worker-9" in unknown.stderr) == (2, True)
+
+
+def test_emulate_is_refused_before_anything_is_asked(plugin):
+    done = plugin("emulate", PATH="/nonexistent")
+    assert done.returncode == 2
+    assert "deploy/examples" in done.stderr
+
+
+def test_wrong_options_of_its_own_are_one_line(plugin):
+    done = plugin("--node")
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "--node" in done.stderr
 
 
 def test_without_agents_it_says_how_to_install_them(plugin):
@@ -98,7 +112,7 @@ def test_options_alone_are_those_of_scan(plugin):
     assert done.stdout.count("NODE worker-") == 2
 
 
-def test_a_live_view_ends_when_nobody_reads_it(plugin, tmp_path):
+def test_a_live_view_ends_with_its_reader(plugin, tmp_path):
     """`kubectl zombies -n shop --follow | head -1`, with the option not in the first place."""
     options = "--no-kubernetes --source proc --state-dir none --follow -o json"
     done = subprocess.run(

@@ -48,7 +48,7 @@ def documents(*arguments, **more):
 
 
 def of(found, *parents):
-    """Return those documents whose zombies are of these parents, by pid."""
+    """Return the documents of these parents' zombies, by pid."""
     pids = {parent.parent_pid for parent in parents}
     return {one["process"]["pid"]: one for one in found if one["parent"]["pid"] in pids}
 
@@ -63,16 +63,16 @@ class TestCrowd:
 
     @pytest.mark.parametrize("source", ["core", "proc"])
     def test_the_same_pids_as_ps(self, many, few, source):
-        told = of(documents("--source", source), many, few)
+        found = of(documents("--source", source), many, few)
         listed = subprocess.run(
             ["ps", "-eo", "pid=,ppid=,state="], capture_output=True, text=True, check=True
         )
         lines = [line.split() for line in listed.stdout.splitlines()]
         parents = {str(many.parent_pid), str(few.parent_pid)}
-        assert told.keys() == {int(pid) for pid, ppid, s in lines if ppid in parents and s == "Z"}
-        assert len(told) == MANY + 3
-        assert told[many.pids[0]]["zombie"]["siblings"] == MANY - 1
-        assert told[many.pids[0]]["process"]["executable"]["name"] == "crowd"
+        assert found.keys() == {int(pid) for pid, ppid, s in lines if ppid in parents and s == "Z"}
+        assert len(found) == MANY + 3
+        assert found[many.pids[0]]["zombie"]["siblings"] == MANY - 1
+        assert found[many.pids[0]]["process"]["executable"]["name"] == "crowd"
 
     def test_by_parent(self, many, few):
         heading, *table = rows(scan("--by", "parent"))
@@ -147,8 +147,9 @@ class TestTwoPods:
     def scan_pods(self, request, options):
         return lambda *words: scan(*words, "--source", request.param, options=options)
 
-    def test_by_pod_counts_each_zombie_where_it_died(self, scan_pods, family):
-        heading, *table = rows(scan_pods("--by", "pod"))
+    @pytest.mark.parametrize("filters", [(), ("-n", "shop"), ("--pods-only",)])
+    def test_by_pod_counts_each_zombie_where_it_died(self, scan_pods, family, filters):
+        heading, *table = rows(scan_pods("--by", "pod", *filters))
         pods = {row[1]: dict(zip(heading, row, strict=False)) for row in table}
         for name, count in COUNTS.items():
             assert pods[name]["NAMESPACE"] == "shop"
@@ -206,13 +207,13 @@ def test_json_by_parent_has_a_row_for_each_parent(few):
 
 
 def test_json_is_the_contract_s(few):
-    told = of(documents(), few)
-    assert told.keys() == set(few.pids)
-    check_scan(list(told.values()))
-    for one in told.values():
+    found = of(documents(), few)
+    assert found.keys() == set(few.pids)
+    check_scan(list(found.values()))
+    for one in found.values():
         assert one["process"]["exit"]["signal"] == "SIGKILL"
         assert one["zombie"]["siblings"] == 2
-        # Nobody watched; the kernel still shows when it last ran, which bounds its age.
+        # Its exit was not seen; the kernel shows when it last ran, which bounds its age.
         assert one["process"]["exit"]["time"] is None
         assert one["process"]["exit"]["time_known"] is False
 
@@ -244,7 +245,7 @@ def test_exit_code(few):
 
 
 def test_min_age(few):
-    """The kernel's own time of their last run says how old they are, where nobody watched."""
+    """Where no exit was seen, the time at which they last ran says how old they are."""
     assert of(documents("--min-age", "1h"), few) == {}
     wait_until(lambda: of(documents("--min-age", "2s"), few).keys() == set(few.pids), timeout=60)
     with zombies(1) as young:
@@ -262,20 +263,22 @@ def test_filters(few):
 
 @pytest.mark.parametrize("source", ["core", "proc"])
 def test_it_knows_what_the_agent_saw(tmp_path, source):
-    """Times of death, which nothing in /proc tells, come from the agent's state folder."""
+    """Exit times, which /proc does not show, come from the agent's state folder."""
     state = ("--no-kubernetes", "--state-dir", tmp_path / "state")
     with agent("--min-age", "200ms", *state) as running, zombies(3) as family:
         lines = running.lines_of(family.pids)
-        told = {}
+        found = {}
 
         def all_known():
-            told.update(of(documents("--source", source, options=state), family))
-            return all(one["process"]["exit"]["time_known"] for one in told.values())
+            found.update(of(documents("--source", source, options=state), family))
+            return all(one["process"]["exit"]["time_known"] for one in found.values())
 
         wait_until(all_known, timeout=30, what="times of death")
         for pid, line in lines.items():
-            assert told[pid]["process"]["exit"]["time"][:22] == line["process"]["exit"]["time"][:22]
-            assert told[pid]["forker"] == line["forker"]
+            assert (
+                found[pid]["process"]["exit"]["time"][:22] == line["process"]["exit"]["time"][:22]
+            )
+            assert found[pid]["forker"] == line["forker"]
         before = sorted(os.listdir(tmp_path / "state"))
         documents(options=state)
         assert sorted(os.listdir(tmp_path / "state")) == before

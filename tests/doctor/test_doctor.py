@@ -1,4 +1,4 @@
-"""doctor on this machine, as different users and from inside namespaces: real runs of it."""
+"""`tracer doctor` run on this machine, as different users and in namespaces."""
 
 import json
 import os
@@ -26,7 +26,7 @@ def program():
 
 
 def with_only(*capabilities):
-    """Become nobody with these capabilities."""
+    """Return what runs a command as user nobody with these capabilities."""
     wanted = ",".join(f"+{name}" for name in capabilities)
     return [*NOBODY, "--inh-caps", wanted, "--ambient-caps", wanted] if wanted else NOBODY
 

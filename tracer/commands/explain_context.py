@@ -37,7 +37,7 @@ class ExplainContext:
     saved: SavedFacts
 
 
-class Vanished(Exception):  # noqa: N818 - it happens, and is nobody's error
+class Vanished(Exception):  # noqa: N818 - not an error: processes end
     """The process does not exist, or no longer."""
 
 

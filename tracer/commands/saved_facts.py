@@ -48,7 +48,7 @@ class SavedFacts:
         """Return when a zombie died, as merged() would show it, without unpacking the child.
 
         Args:
-            identity: whose.
+            identity: the zombie.
             live_boot_ns: from the snapshot's key: the exit, or when it last ran; 0 unknown.
         """
         saved = self._children.get(identity)

@@ -15,7 +15,7 @@ from tracer.procfs.fs import ProcFs
 from tracer.render.groups import Group, group_by_pod, merge, owner_key
 
 _ASKED_FOR_PODS = 1000
-"""Groups that are looked through for one in a pod, before the API server is asked."""
+"""Only so many groups are searched for a pod, to decide whether to ask the API server."""
 
 
 class By(StrEnum):
@@ -78,7 +78,7 @@ class Scan:
         return group_by_pod(merge(groups, lambda group: (_parent_pid(group), _owner(group))))
 
     def _count(self, by: By) -> list[_Counted]:
-        """Take a snapshot and count its zombies by all that can tell their rows apart."""
+        """Take a snapshot and count its zombies, at least by what separates the rows."""
         snapshot = self._source.snapshot()
         self._now = boot_ns()
         if by is By.ZOMBIE:
@@ -97,10 +97,10 @@ class Scan:
 
     def _counted_by_parent(self, snapshot: Snapshot) -> list[_Counted]:
         counts: dict[Hashable, _Counted] = {}
-        every = not self._saved and not self._chosen.min_age_ns
+        takes_all = self._takes_all()
         for index, (pid, start_ticks, parent_pid, dead_since) in enumerate(snapshot.keys()):
             since = dead_since
-            if not every:
+            if not takes_all:
                 since = self._saved.dead_since(Identity(pid, start_ticks), dead_since)
                 if not self._old_enough(since):
                     continue
@@ -109,22 +109,27 @@ class Scan:
 
     def _counted_by_cgroup(self, snapshot: Snapshot) -> list[_Counted]:
         counts: dict[Hashable, _Counted] = {}
+        takes_all, has_cgroups = self._takes_all(), snapshot.has_cgroups
         for index, key in enumerate(snapshot.cgroup_keys()):
-            pid, start_ticks, parent_pid, dead_since, cgroup_id, hierarchy = key
-            identity = Identity(pid, start_ticks)
-            since = self._saved.dead_since(identity, dead_since)
-            if not self._old_enough(since):
-                continue
+            pid, start_ticks, parent_pid, since, cgroup_id, hierarchy = key
+            if not takes_all:
+                since = self._saved.dead_since(Identity(pid, start_ticks), since)
+                if not self._old_enough(since):
+                    continue
             place: Hashable = (parent_pid, cgroup_id, hierarchy)
-            if not snapshot.has_cgroups:
+            if not has_cgroups:
                 place = (parent_pid, self._proc.cgroup(pid))
-                if not self._is_there(identity):
+                if not self._is_there(Identity(pid, start_ticks)):
                     continue
             self._add(counts, place, snapshot, index, since)
         return list(counts.values())
 
+    def _takes_all(self) -> bool:
+        """Whether no age has to be compared, which saves half the time of a snapshot."""
+        return not self._saved and not self._chosen.min_age_ns
+
     def _is_there(self, identity: Identity) -> bool:
-        """Whether a pid is still that process; asked after a file of it was read by its pid."""
+        """Whether a pid is still that process: then a file just read by its pid was of it."""
         stat = self._proc.stat(identity.pid)
         return stat is not None and stat.start_ticks == identity.start_ticks
 

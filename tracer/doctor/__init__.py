@@ -2,5 +2,5 @@
 
 `facts` reads the machine; `bpf_checks`, `proc_checks`, `node_checks` and `capabilities` turn
 facts into checks (pure); `probe` starts the sources for a moment; `cluster` asks the API
-server; `report` renders. `run` does all of it.
+server; `report` renders. `run` puts them together.
 """

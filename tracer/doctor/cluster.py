@@ -23,7 +23,7 @@ def kubernetes(
 
     Args:
         kubeconfig: of --kubeconfig.
-        node_name: whose pods.
+        node_name: the node to list the pods of.
         off: --no-kubernetes was given.
         environment: for $KUBECONFIG and the in-cluster variables.
     """

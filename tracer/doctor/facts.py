@@ -15,7 +15,7 @@ from tracer.sources.bcc.tracefs import mounted, with_tracefs
 _BTF = Path("/sys/kernel/btf/vmlinux")
 _LOCKDOWN = Path("/sys/kernel/security/lockdown")
 _CGROUPS_READ = 5_000
-"""Processes whose cgroup is read to find a pod; on a node with pods, fewer are enough."""
+"""Processes whose cgroup is read to find a pod; a node with pods has one among the first."""
 _INSPECTED = 50
 _KTHREADD = 2
 
