@@ -103,7 +103,9 @@ class StateStore:
         except BadStateError as error:
             self._say(f"state file {path} is ignored: {error}. {self._effect}")
         except OSError as error:
-            self._failed("read", error)
+            # Where lock() has failed, it has said already that the folder cannot be used.
+            if self.writes or not self._for_writing:
+                self._failed("read", error)
         return state
 
     def _read(self, file: IO[bytes], state: SavedState, now_boot_ns: int) -> None:
@@ -189,7 +191,8 @@ class StateStore:
             self._lock = None
 
     def _make_folder(self) -> None:
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with suppress(FileExistsError):  # check_folder() says what is there instead
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         check_folder(self._folder)
 
     def _in_place(self) -> bool:
