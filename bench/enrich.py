@@ -1,6 +1,7 @@
 """The cost of one reported zombie: its evidence, its cause and its log line."""
 
 import time
+from functools import partial
 
 from figures import Figure, median
 from work import holding
@@ -12,6 +13,7 @@ def measure(scale):
     from tracer.diagnosis.evidence import Investigator
     from tracer.model import Record, Zombie
     from tracer.procfs.fs import ProcFs
+    from tracer.procfs.identity import read_cgroup
     from tracer.procfs.zombie import read_zombie
     from tracer.render.document import zombie_document
     from tracer.sinks.json_line import json_line
@@ -30,7 +32,7 @@ def measure(scale):
                 for index, key in enumerate(snapshot.keys())
                 if key[2] == parent.pid
             ]
-            attributor = Attributor(proc.cgroup, None, None)
+            attributor = Attributor(partial(read_cgroup, proc), None, None)
             investigator = Investigator(proc, source)
             to_wall_ns = boot_to_wall_ns()
             for number in range(rounds):

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tracer.attribution.filters import Filters, parse_selector
+from tracer.attribution.filters import Filters
+from tracer.attribution.selector import parse_selector
 from tracer.durations import parse_duration
 from tracer.errors import UsageError
 

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from tracer.kubernetes.node_logs import NodeLogs
 from tracer.model import StormPhase
 from tracer.model.event import EventName
 from tracer.procfs.fs import ProcFs
+from tracer.procfs.identity import living_process, read_cgroup
 from tracer.sources.core.source import CoreSource
 from tracer.sources.proc.source import ProcSource
 from tracer.state.checkpoint import Checkpoint
@@ -112,7 +114,7 @@ class Heard:
 
     def storms(self, parent_pid):
         told = self.of(EventName.ZOMBIE_STORM)
-        return [event.storm for event in told if event.storm.storm.parent_pid == parent_pid]
+        return [event.storm for event in told if event.storm.storm.parent.pid == parent_pid]
 
 
 class Raising(Heard):
@@ -129,12 +131,14 @@ class Running:
         proc = ProcFs(Path("/proc"))
         self.heard = Heard()
         self.error = None
-        table = Table(MIN_AGE, rules)
+        table = Table(MIN_AGE, rules, partial(living_process, proc))
+        investigator = build.CurrentInvestigator(proc)
         reporter = Reporter(
             proc=proc,
-            attributor=Attributor(proc.cgroup, None, NodeLogs(Path("/"))),
+            attributor=Attributor(partial(read_cgroup, proc), None, NodeLogs(Path("/"))),
             filters=Filters(),
-            emit=self._emit,
+            investigator=investigator,
+            sink=self,
             siblings=table.siblings,
         )
         self.engine = Engine(
@@ -142,14 +146,14 @@ class Running:
             makers={"core": lambda: first, "proc": lambda: ProcSource(proc, MIN_AGE)},
             table=table,
             reporter=reporter,
-            investigator_for=lambda source: build.investigate_with(proc, source),
+            use_source=investigator.use,
             sinks=[*sinks, self.heard],
             memory=Checkpoint(StateStore(None, ""), proc, writes=False),
         )
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
 
-    def _emit(self, event):
+    def emit(self, event):
         self.engine.emit_to_sinks(event)
 
     def _run(self):

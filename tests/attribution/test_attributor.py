@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import uuid
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,16 +21,23 @@ from tracer.kubernetes.index import PodIndex
 from tracer.kubernetes.node_logs import NodeLogs
 from tracer.kubernetes.pod import parse_pod
 from tracer.model import Cgroup, CgroupOrigin, Child, Container, Identity, WorkloadSource
+from tracer.procfs import identity
+from tracer.procfs.fs import ProcFs
+from tracer.procfs.identity import CgroupReading
 from tracer.sources.core.source import CoreSource
 
 kernel = pytest.mark.kernel
 
 
-def read_cgroup(pid):
-    try:
-        return Path(f"/proc/{pid}/cgroup").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
+read_cgroup = partial(identity.read_cgroup, ProcFs())
+
+
+def process(pid):
+    return Identity(pid, start_ticks(pid))
+
+
+def text_of(pid, text):
+    return CgroupReading(start_ticks(pid), text)
 
 
 def dead(pid, parent, **changes):
@@ -103,7 +111,9 @@ def test_zombie_in_v1_controllers_is_found_by_its_parent(web):
     with cgroup(controller("pids"), path) as folder, zombies(1, wrapper=joining(folder)) as family:
         child = dead(family.pids[0], family.parent_pid)
         attributor = Attributor(read_cgroup, index_of(web), None)
-        assert b"kubepods" not in read_cgroup(family.pids[0]), "the kernel hides it of a zombie"
+        assert b"kubepods" not in read_cgroup(family.pids[0]).text, (
+            "the kernel hides it of a zombie"
+        )
         found = attributor.attribute(child, family.parent_pid)
         orphan = attributor.attribute(child, None)
         kernel_seen = attributor.attribute(
@@ -148,7 +158,9 @@ def test_host_service_whose_parent_is_in_a_container_stays_a_host_service(web):
         found = Attributor(read_cgroup, index_of(web), None).attribute(
             dead(family.pids[0], family.parent_pid), family.parent_pid
         )
-        parent = Attributor(read_cgroup, index_of(web), None).attribute_process(family.parent_pid)
+        parent = Attributor(read_cgroup, index_of(web), None).attribute_process(
+            process(family.parent_pid)
+        )
         (unified() / "cgroup.procs").write_text(str(family.parent_pid))
     assert (found.unit, found.container) == (f"zt-{ident[:8]}.service", None)
     assert parent.workload.container == "app"
@@ -170,9 +182,9 @@ def test_relative_paths_from_a_cgroup_namespace(web, agents, form):
         script = f'echo $$ > {agent}/cgroup.procs; exec unshare --cgroup cat "/proc/{family.pids[0]}/cgroup"'
         text = subprocess.run(["sh", "-ec", script], check=True, capture_output=True).stdout
         assert b"0::/../.." in text
-        found = Attributor(lambda _pid: text, index_of(web), None).attribute(
-            dead(family.pids[0], family.parent_pid), None
-        )
+        found = Attributor(
+            lambda _pid: text_of(family.pids[0], text), index_of(web), None
+        ).attribute(dead(family.pids[0], family.parent_pid), None)
     assert found.container.id == ident
     assert found.workload.container == "app"
 
@@ -306,7 +318,9 @@ def test_nothing_known_is_no_error():
 
 @pytest.mark.parametrize("garbage", [b"", b"\xff\xfe", b"0::", b"0::relative\n", b":::::\n"])
 def test_garbage_in_proc_is_no_error(garbage):
-    found = Attributor(lambda _pid: garbage, None, None).attribute(Child(Identity(7, 1), 6, 0), 6)
+    found = Attributor(lambda _pid: CgroupReading(1, garbage), None, None).attribute(
+        Child(Identity(7, 1), 6, 0), 6
+    )
     assert found.container is None
 
 
@@ -376,5 +390,5 @@ def test_pod_made_up_in_a_plain_container_is_told_by_the_pods_that_exist():
 
 
 def test_attribution_of_this_process():
-    found = Attributor(read_cgroup, None, None).attribute_process(os.getpid())
+    found = Attributor(read_cgroup, None, None).attribute_process(process(os.getpid()))
     assert found.cgroup is not None

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracer.attribution.filters import Filters, parse_selector
+from tracer.attribution.filters import Filters
+from tracer.attribution.selector import parse_selector
 from tracer.errors import UsageError
 from tracer.model import Attribution, Container, Workload, WorkloadSource
 

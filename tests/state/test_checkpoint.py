@@ -6,8 +6,8 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from support.records import NEVER, child
@@ -23,10 +23,12 @@ from tracer.model import (
     Identity,
     ListSnapshot,
     Record,
+    StormFacts,
     StormPhase,
 )
 from tracer.model.event import Event, EventName
 from tracer.procfs.fs import ProcFs
+from tracer.procfs.identity import living_process
 from tracer.state.checkpoint import RETRY_NS, SAVE_NS, Checkpoint
 from tracer.state.format import Change
 from tracer.state.store import STATE, StateStore
@@ -55,7 +57,7 @@ class Reporter:
         self.storms.append((parent, comm, cgroup, cause))
 
     def storm_facts(self, parent):
-        return SimpleNamespace(attribution=Attribution(cgroup=CGROUP), cause=NEVER)
+        return StormFacts(Attribution(cgroup=CGROUP), None, NEVER)
 
 
 class Agent:
@@ -63,7 +65,7 @@ class Agent:
 
     def __init__(self, folder, rules=None, *, writes=True, say=None):
         self.reporter = Reporter()
-        self.table = Table(0, rules)
+        self.table = Table(0, rules, partial(living_process, PROC))
         store = StateStore(folder, BOOT, say=say)
         self.checkpoint = Checkpoint(store, PROC, writes=writes)
         self.checkpoint.open()
@@ -93,8 +95,12 @@ def next_agent(tmp_path):
 
 
 def dead(*pids, parent=1_296_034):
+    """Return dead children that started now: a child is younger than its parent."""
     now = boot_ns()
-    return [child(pid, parent, now_boot_ns=now) for pid in pids]
+    children = (child(pid, parent, now_boot_ns=now) for pid in pids)
+    return [
+        replace(each, identity=Identity(each.identity.pid, now // TICK_NS)) for each in children
+    ]
 
 
 def content(folder):
@@ -318,13 +324,13 @@ def test_storms_keep_their_members_apart_over_restarts(next_agent):
         pids = range(2001 + 100 * number, 2011 + 100 * number)
         agent.table.apply(dead(*pids, parent=parent), boot_ns())
     expected = sorted(agent.table.storm_members())
-    first = [identity for parent, identity in expected if parent == GONE_PARENTS[0]]
+    first = [identity for parent, identity in expected if parent.pid == GONE_PARENTS[0]]
     agent.save()
     assert sorted(next_agent(RULES).table.storm_members()) == expected
     again = next_agent(RULES)
     again.table.apply([Gone(each, boot_ns()) for each in first], boot_ns())
     again.save()
-    left = [pair for pair in expected if pair[0] != GONE_PARENTS[0]]
+    left = [pair for pair in expected if pair[0].pid != GONE_PARENTS[0]]
     assert sorted(next_agent(RULES).table.storm_members()) == left
     assert sorted(next_agent(RULES).table.storm_members()) == left
 
@@ -332,7 +338,7 @@ def test_storms_keep_their_members_apart_over_restarts(next_agent):
 def test_what_a_storm_writes_grows_with_what_changed_not_with_its_size(next_agent, tmp_path):
     agent = next_agent()
     now = boot_ns()
-    counter = StormCounter(os.getpid(), now, detected=300_000)
+    counter = StormCounter(Identity(os.getpid(), 1), now, detected=300_000)
     agent.table.restore_storm(counter, ((pid, now // TICK_NS) for pid in range(1000, 301_000)))
     agent.save()
     whole = len(content(tmp_path))

@@ -124,7 +124,7 @@ def event(name: EventName = EventName.ZOMBIE_DETECTED, of: Record | None = None)
 def storm(phase: StormPhase = StormPhase.ONGOING, **changes) -> Event:
     """Make a storm's event."""
     made = Storm(
-        parent_pid=1_296_034,
+        parent=identity(1_296_034),
         phase=phase,
         zombies=300_000,
         detected=300_123,

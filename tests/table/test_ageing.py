@@ -164,7 +164,7 @@ def test_a_flood_becomes_a_storm_with_exact_counts():
     out = table.apply([child(pid, exit_ns=1, parent=7) for pid in range(100, 1100)], NS)
     assert names(out) == ["Detected"] * 20 + ["StormChanged"]
     began = out[-1].storm
-    assert (began.phase, began.parent_pid) == (StormPhase.BEGAN, 7)
+    assert (began.phase, began.parent.pid) == (StormPhase.BEGAN, 7)
     assert (began.zombies, began.detected) == (1000, 980)
     assert table.totals() == (1000, 1000, 0)
     assert table.siblings(7) == 1000
@@ -264,7 +264,7 @@ def test_samples_of_a_storm_are_zombies_that_are_there():
 
 def test_a_restored_storm_stays_counted():
     table = Table(0, RULES)
-    counter = StormCounter(7, 1, detected=50, reaped=10, reported_boot_ns=1)
+    counter = StormCounter(Identity(7, 0), 1, detected=50, reaped=10, reported_boot_ns=1)
     table.restore_storm(counter, [(pid, 1) for pid in range(100, 140)])
     children = [child(pid, exit_ns=1, parent=7) for pid in range(100, 140)]
     assert table.reconcile(ListSnapshot(NS, children), NS) == []

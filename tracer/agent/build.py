@@ -2,19 +2,21 @@
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from tracer.agent.reporter import Investigate
 from tracer.attribution.attributor import Attributor
-from tracer.diagnosis.evidence import Investigator
+from tracer.diagnosis.evidence import Finding, Investigator
 from tracer.errors import PermanentError
 from tracer.kubernetes.config import connect
 from tracer.kubernetes.index import PodIndex
 from tracer.kubernetes.node_logs import NodeLogs
 from tracer.kubernetes.watch import PodWatch
-from tracer.model import Source
+from tracer.model import Attribution, Source, Zombie
 from tracer.options import Options
 from tracer.procfs.fs import ProcFs
+from tracer.procfs.identity import read_cgroup
+from tracer.procfs.zombie import ZombieView
 from tracer.sources.core.source import CoreSource
 from tracer.sources.proc.source import ProcSource
 from tracer.sources.select import Makers
@@ -37,9 +39,29 @@ def source_makers(options: Options, proc: ProcFs) -> Makers:
     return {"core": core, "bcc": bcc, "proc": by_proc}
 
 
-def investigate_with(proc: ProcFs, source: Source) -> Investigate:
-    """Return what finds out causes, with the evidence that this source has."""
-    return Investigator(proc, source).investigate
+class CurrentInvestigator:
+    """Diagnoses with the evidence of the source in use."""
+
+    def __init__(self, proc: ProcFs) -> None:
+        self._proc = proc
+        self._investigator: Investigator | None = None
+
+    def use(self, source: Source) -> None:
+        """Ask this source from now on."""
+        self._investigator = Investigator(self._proc, source)
+
+    def investigate(
+        self,
+        zombie: Zombie,
+        attribution: Attribution | None,
+        now_boot_ns: int,
+        siblings: int,
+        view: ZombieView | None,
+    ) -> Finding:
+        """Investigate one zombie."""
+        if self._investigator is None:
+            raise PermanentError("no source is attached")
+        return self._investigator.investigate(zombie, attribution, now_boot_ns, siblings, view)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +94,7 @@ def identification(options: Options, proc: ProcFs, *, watch: bool = True) -> Ide
         if choice.access is not None:
             index = PodIndex()
             pods = PodWatch(choice.access, options.node_name, index)
-    attributor = Attributor(proc.cgroup, index, NodeLogs(Path("/")))
+    attributor = Attributor(partial(read_cgroup, proc), index, NodeLogs(Path("/")))
     return Identification(attributor, pods, reason)
 
 

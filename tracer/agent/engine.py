@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from tracer.agent import summary
-from tracer.agent.reporter import Investigate, Reporter
+from tracer.agent.reporter import Reporter
 from tracer.clock import NS, boot_ns
 from tracer.errors import PermanentError, TracerError
-from tracer.model import Detected, Identity, Losses, Source, Transition
+from tracer.model import Detected, Losses, Source, Transition
 from tracer.model.event import Event, EventName, Sink
 from tracer.model.status import EngineStatus, ZombieGroup
 from tracer.sources.select import Makers, next_after, open_source
@@ -69,8 +69,8 @@ class Engine:
         settings: how to run.
         makers: how to construct each source.
         table: empty.
-        reporter: made with emit_to_sinks() and the table's siblings().
-        investigator_for: makes what diagnoses, given the source in use.
+        reporter: reports to emit_to_sinks().
+        use_source: makes the diagnosis ask this source from now on.
         sinks: where events go.
         memory: what survives a restart.
         pods: the watch on pods, if there is one.
@@ -83,7 +83,7 @@ class Engine:
         makers: Makers,
         table: Table,
         reporter: Reporter,
-        investigator_for: Callable[[Source], Investigate],
+        use_source: Callable[[Source], None],
         sinks: Sequence[Sink],
         memory: Checkpoint,
         pods: Pods | None = None,
@@ -91,8 +91,8 @@ class Engine:
         self._settings = settings
         self._makers = makers
         self._table = table
-        self._teller = reporter
-        self._investigator_for = investigator_for
+        self._reporter = reporter
+        self._use_source = use_source
         self._sinks = sinks
         self._memory = memory
         self._pods = pods
@@ -130,11 +130,11 @@ class Engine:
             self._source, self._reason = open_source(self._settings.source, make=self._makers)
             self._use(self._source)
             self._emit(EventName.AGENT_STARTED, self._started_fields())
-            self._memory.restore(self._table, self._teller, boot_ns())
+            self._memory.restore(self._table, self._reporter, boot_ns())
             while self._stop_reason is None:
                 self._round()
                 self._rest()
-            self._teller.release(boot_ns(), everything=True)
+            self._reporter.release(boot_ns(), everything=True)
             self._memory.save(self._table, boot_ns())
             self._emit(EventName.AGENT_STOPPED, self._stopped_fields())
         finally:
@@ -147,7 +147,7 @@ class Engine:
     def _use(self, source: Source) -> None:
         self._source = source
         self._losses = Losses()
-        self._teller.investigate = self._investigator_for(source)
+        self._use_source(source)
         self._next_snapshot_boot_ns = boot_ns()
         _log.debug("source %s: %s", source.name, self._reason)
 
@@ -161,7 +161,10 @@ class Engine:
             return
         now = boot_ns()
         self._take(self._table.tick(now), now)
-        self._teller.release(now)
+        if self._table.wants_snapshot:
+            soon = self._compared_boot_ns + self._snapshot_pause_ns()
+            self._next_snapshot_boot_ns = min(self._next_snapshot_boot_ns, soon)
+        self._reporter.release(now)
         if now >= self._next_summary_boot_ns:
             self._next_summary_boot_ns = now + SUMMARY_NS
             self._emit(EventName.SUMMARY, self._summary_fields())
@@ -253,8 +256,8 @@ class Engine:
 
     def _take(self, transitions: Sequence[Transition], now: int) -> None:
         for start in range(0, len(transitions), _REPORTED_AT_ONCE):
-            self._teller.tell(transitions[start : start + _REPORTED_AT_ONCE], now)
-            # A flood of parents is told for a while: that is life, not a hang.
+            self._reporter.report(transitions[start : start + _REPORTED_AT_ONCE], now)
+            # Reporting many parents takes a while: the loop is alive, it does not hang.
             self.status = replace(self.status, last_tick_boot_ns=boot_ns())
         if transitions:
             self._next_status_boot_ns = min(self._next_status_boot_ns, now + NS // 2)
@@ -270,7 +273,7 @@ class Engine:
         ]
         others = (
             self._table.next_due_boot_ns(),
-            self._teller.next_release_boot_ns(now),
+            self._reporter.next_release_boot_ns(now),
             self._memory.next_due_boot_ns(),
         )
         deadlines.extend(due for due in others if due is not None)
@@ -330,10 +333,10 @@ class Engine:
     def _count_groups(self, now: int) -> tuple[ZombieGroup, ...]:
         storms = []
         for storm in self._table.storms(now):
-            known = self._teller.storm_facts(Identity(storm.parent_pid, 0))
-            if known is not None:
-                storms.append((storm, known.attribution, known.cause))
-        return summary.groups(self._teller.told(), storms, now)
+            facts = self._reporter.storm_facts(storm.parent)
+            if facts is not None:
+                storms.append((storm, facts))
+        return summary.groups(self._reporter.records(), storms, now)
 
     def _dropped(self) -> int:
         return sum(sink.dropped() for sink in self._sinks)

@@ -1,10 +1,11 @@
 """From transitions to events: each zombie gets its pod and its cause, once per transition."""
 
-import logging
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple, Protocol
 
+from tracer.agent.record import Investigator, RecordMaker
+from tracer.agent.storm_reporter import StormReporter
 from tracer.attribution.attributor import Attributor
 from tracer.attribution.filters import Filters
 from tracer.clock import NS
@@ -14,81 +15,46 @@ from tracer.model import (
     Attribution,
     Cause,
     Cgroup,
-    Child,
     Detected,
     Identity,
-    Process,
     Reaped,
     Record,
     Storm,
     StormChanged,
-    StormPhase,
+    StormFacts,
     Transition,
-    Waits,
     Zombie,
 )
-from tracer.model.event import Event, EventName, StormContext
+from tracer.model.event import Event, EventName
 from tracer.procfs.fs import ProcFs
-from tracer.procfs.zombie import ZombieView, read_zombie
-
-_log = logging.getLogger(__name__)
+from tracer.procfs.zombie import ZombieView
 
 
-class Finding(Protocol):
-    """What an investigation brings to light."""
+class EventSink(Protocol):
+    """Takes events."""
 
-    @property
-    def parent(self) -> Process | None:
-        """The zombie's parent now."""
-
-    @property
-    def waits(self) -> Waits | None:
-        """How it waits."""
-
-    @property
-    def cause(self) -> Cause:
-        """The diagnosis."""
-
-
-class Investigate(Protocol):
-    """Gathers the evidence for one zombie and diagnoses it."""
-
-    def __call__(
-        self,
-        zombie: Zombie,
-        attribution: Attribution | None,
-        now_boot_ns: int,
-        siblings: int,
-        view: ZombieView | None,
-    ) -> Finding:
-        """Investigate one zombie."""
+    def emit(self, event: Event) -> None:
+        """Take one event; never raises."""
 
 
 class _Held(NamedTuple):
     """A detection that waits for its pod to become known."""
 
     zombie: Zombie
+    view: ZombieView | None
     until_boot_ns: int
-
-
-@dataclass(slots=True)
-class _StormFacts:
-    """What was found out about the parent of a storm: once for all its zombies."""
-
-    attribution: Attribution
-    parent: Process | None
-    cause: Cause | None
 
 
 class Reporter:
     """Enriches transitions and emits events. Owned by the engine's thread.
 
     Args:
-        proc: for what /proc still says of a zombie.
-        attributor: whose it is.
-        filters: which zombies are wanted; the others are tracked and not told.
-        emit: takes events.
-        siblings: how many zombies a parent has.
+        proc: where zombies and parents are read.
+        attributor: finds container and pod.
+        filters: which zombies are reported; the others are only kept in the table.
+        investigator: diagnoses zombies.
+        sink: takes the events.
+        siblings: returns how many zombies a parent (pid) has.
         hold_ns: how long a detection may wait for its pod's name.
         command_lines: whether records carry the parent's command line.
     """
@@ -99,25 +65,24 @@ class Reporter:
         proc: ProcFs,
         attributor: Attributor,
         filters: Filters,
-        emit: Callable[[Event], None],
+        investigator: Investigator,
+        sink: EventSink,
         siblings: Callable[[int], int],
         hold_ns: int = NS // 4,
         command_lines: bool = False,
     ) -> None:
-        self._proc = proc
         self._attributor = attributor
         self._filters = filters
-        self._emit = emit
+        self._sink = sink
         self._siblings = siblings
         self._hold_ns = hold_ns
-        self._command_lines = command_lines
+        self._maker = RecordMaker(proc, attributor, investigator, command_lines=command_lines)
+        self._storms = StormReporter(attributor, filters, self._maker)
         self._records: dict[Identity, Record | None] = {}
         self._held: dict[Identity, _Held] = {}
-        self._storms: dict[int, _StormFacts | None] = {}
-        self.investigate: Investigate | None = None
 
-    def tell(self, transitions: Iterable[Transition], now_boot_ns: int) -> None:
-        """Emit what the table says has happened."""
+    def report(self, transitions: Iterable[Transition], now_boot_ns: int) -> None:
+        """Emit an event for each transition that the filters accept."""
         for transition in transitions:
             match transition:
                 case Detected(zombie):
@@ -130,124 +95,111 @@ class Reporter:
                     self._storm(storm, now_boot_ns)
 
     def release(self, now_boot_ns: int, *, everything: bool = False) -> None:
-        """Tell the detections whose pod is known now, or has been waited for long enough."""
+        """Report the held detections whose pod is known now, or has been awaited long enough."""
         for identity, held in list(self._held.items()):
-            attribution = self._attribute(held.zombie)
-            # Until its pod is known, nobody can say whether a filter by name wants it.
+            # Until its pod is known, nothing shows whether a filter by name accepts it.
             late = now_boot_ns >= held.until_boot_ns and not self._filters.by_name
-            if everything or late or not self._attributor.awaiting_pod(attribution):
-                del self._held[identity]
-                self._report_detected(held.zombie, attribution, now_boot_ns)
+            if everything or late or not self._awaited(held):
+                self._release_one(identity, now_boot_ns)
 
     def next_release_boot_ns(self, now_boot_ns: int) -> int | None:
         """Return when release() is to be called, None when nothing is held."""
         if not self._held:
             return None
-        # The index is filled by another thread: looked at in short steps.
+        # Another thread fills the pod index, so it is asked in short steps.
         soonest = min(held.until_boot_ns for held in self._held.values())
         step = now_boot_ns + NS // 50
         return step if soonest <= now_boot_ns else min(soonest, step)
 
-    def told(self) -> Iterator[Record]:
-        """Yield the records of the zombies that were told and are not reaped."""
-        return (record for record in self._records.values() if record is not None)
+    def records(self) -> Iterator[Record]:
+        """Yield the records of the zombies that were reported and are not reaped."""
+        for identity, record in self._records.items():
+            if record is not None:
+                if self._attributor.awaiting_pod(record.attribution):
+                    self._records[identity] = self._with_pod(record)
+                yield self._records[identity] or record
 
-    def storm_facts(self, parent: Identity) -> _StormFacts | None:
-        """Return what is known of a storm's parent; None when filtered out or unknown."""
-        return self._storms.get(parent.pid)
-
-    def restore_storm(
-        self,
-        parent: Identity,
-        comm: str | None,  # noqa: ARG002 - for the line of a storm whose parent is dead
-        cgroup: Cgroup | None,
-        cause: Cause | None,
-        now_boot_ns: int,  # noqa: ARG002
-    ) -> None:
-        """Learn of a storm that an earlier agent reported."""
-        stand_in = Child(parent, 0, 0, cgroup=cgroup)
-        attribution = self._attributor.attribute(stand_in, None)
-        wanted = self._filters.matches(attribution)
-        self._storms[parent.pid] = _StormFacts(attribution, None, cause) if wanted else None
+    def storm_facts(self, parent: Identity) -> StormFacts | None:
+        """Return what is known of a storm; None when it is unknown or the filters reject it."""
+        return self._storms.facts(parent)
 
     def restore(self, zombie: Zombie, now_boot_ns: int) -> None:
-        """Learn of a zombie that an earlier agent told, so that metrics and ages know it."""
-        attribution = self._attribute(zombie)
+        """Take over a zombie that an earlier agent reported, so that metrics and ages know it."""
+        zombie, view = self._maker.read(zombie)
+        attribution = self._maker.attribute(zombie, view)
         # At the start no pod may be known by its name yet: _reaped() decides again.
         undecided = self._filters.by_name and attribution.workload is None
         wanted = undecided or self._filters.matches(attribution)
         self._records[zombie.child.identity] = (
-            self._record(zombie, attribution, now_boot_ns) if wanted else None
+            self._maker.investigate(zombie, view, attribution, now_boot_ns) if wanted else None
         )
 
-    def _attribute(self, zombie: Zombie) -> Attribution:
-        parent_pid = zombie.child.parent_pid
-        return self._attributor.attribute(zombie.child, parent_pid if parent_pid > 0 else None)
+    def restore_storm(
+        self,
+        parent: Identity,
+        comm: str | None,
+        cgroup: Cgroup | None,
+        cause: Cause | None,
+        now_boot_ns: int,
+    ) -> None:
+        """Take over a storm that an earlier agent reported, so that its zombies are counted.
 
-    def _fresh(self, zombie: Zombie) -> Zombie:
-        """Correct the parent: what a source saw at the death may have changed since."""
-        stat = self._proc.stat(zombie.child.identity.pid)
-        if (
-            stat is None
-            or stat.start_ticks != zombie.child.identity.start_ticks
-            or stat.ppid == zombie.child.parent_pid
-        ):
-            return zombie
-        return replace(zombie, child=replace(zombie.child, parent_pid=stat.ppid))
+        Args:
+            parent: its parent; it may have died since.
+            comm: the name of the parent; None when unknown.
+            cgroup: by which the storm was attributed; None when there was no single one.
+            cause: the last diagnosis; None when there was none.
+            now_boot_ns: the time.
+        """
+        del now_boot_ns  # a diagnosis of now comes with the storm's next report
+        self._storms.restore(parent, comm, cgroup, cause)
 
-    def _record(self, zombie: Zombie, attribution: Attribution, now_boot_ns: int) -> Record:
-        record = Record(zombie, zombie.age_ns(now_boot_ns), None, None, attribution, None)
-        if self.investigate is None:
-            return record
-        try:
-            view = read_zombie(self._proc, zombie.child.identity)
-            finding = self.investigate(zombie, attribution, now_boot_ns, zombie.siblings, view)
-        except Exception as error:  # noqa: BLE001 - one odd process must not blind a node
-            _log.warning("pid %s: no cause: %r", zombie.child.identity.pid, error)
-            return record
-        command_line = None
-        if self._command_lines:
-            command_line = " ".join(self._proc.cmdline(zombie.child.parent_pid)) or None
-        return replace(
-            record,
-            parent=finding.parent,
-            waits=finding.waits,
-            cause=finding.cause,
-            command_line=command_line,
-        )
+    def _awaited(self, held: _Held) -> bool:
+        attribution = self._maker.attribute(held.zombie, held.view)
+        return self._attributor.awaiting_pod(attribution)
 
     def _detected(self, zombie: Zombie, now_boot_ns: int) -> None:
-        zombie = self._fresh(zombie)
-        attribution = self._attribute(zombie)
+        zombie, view = self._maker.read(zombie)
+        attribution = self._maker.attribute(zombie, view)
         if self._attributor.awaiting_pod(attribution):
-            self._held[zombie.child.identity] = _Held(zombie, now_boot_ns + self._hold_ns)
+            until = now_boot_ns + self._hold_ns
+            self._held[zombie.child.identity] = _Held(zombie, view, until)
         else:
-            self._report_detected(zombie, attribution, now_boot_ns)
+            self._emit(EventName.ZOMBIE_DETECTED, zombie, view, attribution, now_boot_ns)
 
-    def _report_detected(self, zombie: Zombie, attribution: Attribution, now_boot_ns: int) -> None:
-        identity = zombie.child.identity
-        if not self._filters.matches(attribution):
-            self._records[identity] = None
-            return
-        record = self._record(zombie, attribution, now_boot_ns)
-        self._records[identity] = record
-        self._emit(Event(EventName.ZOMBIE_DETECTED, now_boot_ns, record=record))
+    def _release_one(self, identity: Identity, now_boot_ns: int) -> None:
+        held = self._held.pop(identity, None)
+        if held is not None:
+            # Read again: what is reported is how things are now.
+            zombie, view = self._maker.read(held.zombie)
+            attribution = self._maker.attribute(zombie, view)
+            self._emit(EventName.ZOMBIE_DETECTED, zombie, view, attribution, now_boot_ns)
 
     def _aged(self, zombie: Zombie, now_boot_ns: int) -> None:
-        identity = zombie.child.identity
-        self._release_one(identity, now_boot_ns)
-        stat = self._proc.stat(identity.pid)
-        if stat is None or stat.start_ticks != identity.start_ticks:
-            return  # reaped unseen (a full map): the next snapshot will tell that
-        zombie = self._fresh(zombie)
+        self._release_one(zombie.child.identity, now_boot_ns)
+        zombie, view = self._maker.read(zombie)
+        if view is None:
+            return  # reaped unseen (a full map): the next snapshot finds that
         zombie = replace(zombie, siblings=self._siblings(zombie.child.parent_pid) - 1)
-        attribution = self._attribute(zombie)
+        attribution = self._maker.attribute(zombie, view)
+        self._emit(EventName.ZOMBIE_AGED, zombie, view, attribution, now_boot_ns)
+
+    def _emit(
+        self,
+        name: EventName,
+        zombie: Zombie,
+        view: ZombieView | None,
+        attribution: Attribution,
+        now_boot_ns: int,
+    ) -> None:
+        """Diagnose a zombie and emit its event, if the filters accept it."""
+        identity = zombie.child.identity
         if not self._filters.matches(attribution):
             self._records[identity] = None
             return
-        record = self._record(zombie, attribution, now_boot_ns)
+        record = self._maker.investigate(zombie, view, attribution, now_boot_ns)
         self._records[identity] = record
-        self._emit(Event(EventName.ZOMBIE_AGED, now_boot_ns, record=record))
+        self._sink.emit(Event(name, now_boot_ns, record=record))
 
     def _reaped(self, zombie: Zombie, gone_boot_ns: int, lifetime_ns: int) -> None:
         identity = zombie.child.identity
@@ -255,7 +207,7 @@ class Reporter:
         if identity in self._records:
             record = self._records.pop(identity)
         else:
-            attribution = self._attribute(zombie)
+            attribution = self._maker.attribute(zombie, None)
             wanted = self._filters.matches(attribution)
             record = Record(zombie, 0, None, None, attribution, None) if wanted else None
         if record is None:
@@ -265,59 +217,25 @@ class Reporter:
             record.attribution
         ):
             return
-        record = self._in_hindsight(record, lifetime_ns)
+        record = self._revised(record, lifetime_ns)
         record = replace(record, age_ns=lifetime_ns, lifetime_ns=lifetime_ns)
-        self._emit(Event(EventName.ZOMBIE_REAPED, gone_boot_ns, record=record))
+        self._sink.emit(Event(EventName.ZOMBIE_REAPED, gone_boot_ns, record=record))
 
-    def _in_hindsight(self, record: Record, lifetime_ns: int) -> Record:
-        """Correct the cause if its parent lives: then that has reaped it."""
+    def _revised(self, record: Record, lifetime_ns: int) -> Record:
+        """Correct the cause if the parent is alive: then that has reaped the zombie."""
         parent, cause = record.parent, record.cause
-        stat = self._proc.stat(parent.identity.pid) if parent and cause else None
-        if parent is None or cause is None or stat is None or stat.is_zombie:
-            return record
-        if stat.start_ticks != parent.identity.start_ticks:
+        if parent is None or cause is None or not self._maker.lives(parent.identity):
             return record
         return replace(record, cause=revise.reaped_by(parent, cause, lifetime_ns))
 
     def _with_pod(self, record: Record) -> Record:
-        """Complete the pod's names, if they came after the detection was told."""
-        container = record.attribution.container
-        if record.attribution.workload is not None or container is None:
+        """Add the pod's names, if they became known after the detection was reported."""
+        attribution = record.attribution
+        if attribution.workload is not None or attribution.container is None:
             return record
-        return replace(record, attribution=self._attribute(record.zombie))
-
-    def _release_one(self, identity: Identity, now_boot_ns: int) -> None:
-        held = self._held.pop(identity, None)
-        if held is not None:
-            self._report_detected(held.zombie, self._attribute(held.zombie), now_boot_ns)
+        return replace(record, attribution=self._attributor.attribute_cgroup(attribution.cgroup))
 
     def _storm(self, storm: Storm, now_boot_ns: int) -> None:
-        counter = self._investigate_storm(storm, now_boot_ns)
-        self._storms[storm.parent_pid] = counter
-        if counter is not None:
-            context = StormContext(storm, counter.parent, counter.attribution, counter.cause)
-            self._emit(Event(EventName.ZOMBIE_STORM, now_boot_ns, storm=context))
-        if storm.phase is StormPhase.DRAINED:
-            del self._storms[storm.parent_pid]
-
-    def _investigate_storm(self, storm: Storm, now_boot_ns: int) -> _StormFacts | None:
-        """Look at one sample; its parent stands for the storm. None when it is not wanted."""
-        known = self._storms.get(storm.parent_pid)
-        if storm.phase is StormPhase.DRAINED:
-            return known
-        for sample in storm.samples:
-            stat = self._proc.stat(sample.child.identity.pid)
-            if stat is None or stat.start_ticks != sample.child.identity.start_ticks:
-                continue  # that one is reaped
-            zombie = self._fresh(replace(sample, siblings=storm.zombies - 1))
-            attribution = self._attribute(zombie)
-            if not self._filters.matches(attribution):
-                return None
-            record = self._record(zombie, attribution, now_boot_ns)
-            return _StormFacts(attribution, record.parent, record.cause)
-        if known is not None:
-            return known
-        attribution = self._attributor.attribute_process(storm.parent_pid)
-        if not self._filters.matches(attribution):
-            return None
-        return _StormFacts(attribution, self._proc.process(storm.parent_pid), None)
+        context = self._storms.report(storm, now_boot_ns)
+        if context is not None:
+            self._sink.emit(Event(EventName.ZOMBIE_STORM, now_boot_ns, storm=context))

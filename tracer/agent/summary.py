@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from tracer.model import Attribution, Cause, Losses, Record, Storm
+from tracer.model import Attribution, Cause, Losses, Record, Storm, StormFacts
 from tracer.model.status import ZombieGroup, lost_by_stage
 from tracer.render.fields import KERNEL_BYTES
 from tracer.table.table import Totals
@@ -11,9 +11,8 @@ from tracer.table.table import Totals
 Fields = dict[str, object]
 """A part of an event's document, nested as it is logged."""
 
-KnownStorm = tuple[Storm, Attribution, Cause | None]
-"""A storm that is wanted, whose it is and why."""
-
+KnownStorm = tuple[Storm, StormFacts]
+"""A storm that the filters accept, and what is known of it."""
 
 _Key = tuple[str | None, str | None, str | None, str | None]
 """Namespace, pod, container, cause."""
@@ -49,17 +48,17 @@ class _Groups:
 def groups(
     records: Iterable[Record], storms: Iterable[KnownStorm], now_boot_ns: int
 ) -> tuple[ZombieGroup, ...]:
-    """Count the told zombies by container and cause, those of storms included."""
+    """Count the reported zombies by container and cause, those of storms included."""
     found = _Groups()
     for record in records:
         child = record.zombie.child
         since = child.dead_since_boot_ns
         since = record.zombie.first_seen_boot_ns if since is None else since
         found.add(record.attribution, record.cause, 1, since)
-    for storm, attribution, cause in storms:
+    for storm, facts in storms:
         age_ns = storm.oldest_age_ns
         oldest = None if age_ns is None else now_boot_ns - age_ns
-        found.add(attribution, cause, storm.zombies, oldest)
+        found.add(facts.attribution, facts.cause, storm.zombies, oldest)
     return tuple(
         ZombieGroup(*key, count.zombies, count.oldest_boot_ns, count.zombies * KERNEL_BYTES)
         for key, count in found.counts.items()
@@ -67,7 +66,7 @@ def groups(
 
 
 def by_namespace(counted: Iterable[ZombieGroup]) -> list[Fields]:
-    """Sum groups by namespace; null stands for what is in no pod."""
+    """Sum groups by namespace; null is for zombies outside pods or in unknown ones."""
     sums: dict[str, int] = {}
     for group in counted:
         name = group.namespace or ""
@@ -76,7 +75,7 @@ def by_namespace(counted: Iterable[ZombieGroup]) -> list[Fields]:
 
 
 def zombies(totals: Totals, since: Totals, counted: Iterable[ZombieGroup]) -> Fields:
-    """Tell how many there are, and how many came and went since the last time."""
+    """Return how many there are, and how many came and went since the last time."""
     return {
         "now": totals.zombies,
         "detected": totals.detected - since.detected,

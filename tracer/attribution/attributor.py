@@ -1,14 +1,18 @@
-"""From a dead child to whose it is: cgroup, container, pod, or systemd unit.
+"""From a dead child to its container, pod or systemd unit, by its cgroup.
 
 The cgroup is taken from where it can be trusted most: from the kernel's own task, else
 from the zombie's /proc/PID/cgroup, else from its living parent's. The kernel prints `/`
 for an exiting task in every cgroup v1 hierarchy (proc_cgroup_show, kernel/cgroup/
 cgroup.c: only the default hierarchy, or a task that is not PF_EXITING, gets its path),
 so that on a v1 node the third is often all there is.
+
+A pid may be in use again by the time its files are read: a cgroup counts only if the
+start time that was read after it is that of the process in question.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import reduce
 
 from tracer.attribution import cgroup
 from tracer.clock import NS, boot_ns
@@ -20,21 +24,24 @@ from tracer.model import (
     CgroupOrigin,
     Child,
     Container,
+    Identity,
     Workload,
     WorkloadSource,
 )
+from tracer.procfs.identity import CgroupReading
+from tracer.procfs.zombie import ZombieView
 
 _AWAIT_NS = 5 * NS
-"""A pod that was not shown so long after it was first asked for is waited for no more."""
+"""How long a report may wait for a pod that the watch has not shown yet."""
 
 _AWAITED_LIMIT = 4096
 
 
 class Attributor:
-    """Says whose a child is. Not thread-safe: the engine's thread owns it.
+    """Finds the container and pod of a process. Not thread-safe: the engine's thread owns it.
 
     Args:
-        read_cgroup: returns the bytes of /proc/PID/cgroup, None when it cannot be read.
+        read_cgroup: reads /proc/PID/cgroup; None when it cannot be read.
         index: pods known from the API; None without Kubernetes.
         node_logs: names from the node's log folders; None without.
         now_boot_ns: the clock that bounds waiting.
@@ -42,7 +49,7 @@ class Attributor:
 
     def __init__(
         self,
-        read_cgroup: Callable[[int], bytes | None],
+        read_cgroup: Callable[[int], CgroupReading | None],
         index: PodIndex | None,
         node_logs: NodeLogs | None,
         *,
@@ -54,63 +61,34 @@ class Attributor:
         self._now_boot_ns = now_boot_ns
         self._first_asked: dict[Container, int] = {}
 
-    def attribute(self, child: Child, parent_pid: int | None) -> Attribution:
-        """Attribute a dead child; reads /proc only where the source did not know its cgroup.
+    def attribute(
+        self, child: Child, parent_pid: int | None, view: ZombieView | None = None
+    ) -> Attribution:
+        """Attribute a dead child; reads /proc only where that could say more.
 
         Args:
             child: the zombie.
-            parent_pid: its living parent, None when it has none that may be asked.
+            parent_pid: its living parent, None when it has none that can be read.
+            view: the zombie's files, where they were read already.
         """
         own = child.cgroup
         if own is None or cgroup.is_root(own.path):
-            read = self._read(child.identity.pid)
+            read = self._own(child.identity, view)
             if read is not None and (own is None or not cgroup.is_root(read.path)):
                 own = Cgroup(read.path, CgroupOrigin.ZOMBIE)
-        if (own is None or cgroup.parse(own.path) is None) and parent_pid is not None:
-            own = self._from_parent(own, parent_pid)
-        return self._attribution(own)
+        if (own is None or cgroup.parse(own.path) is None) and parent_pid:
+            own = self._from_parent(own, parent_pid, child.identity)
+        return self.attribute_cgroup(own)
 
-    def attribute_process(self, pid: int) -> Attribution:
-        """Attribute a living process, by its own /proc/PID/cgroup."""
-        read = self._read(pid)
-        return self._attribution(None if read is None else Cgroup(read.path, CgroupOrigin.ZOMBIE))
+    def attribute_process(self, identity: Identity) -> Attribution:
+        """Attribute a living process by its own /proc/PID/cgroup; empty when it is gone."""
+        read = self._own(identity, None)
+        return self.attribute_cgroup(
+            None if read is None else Cgroup(read.path, CgroupOrigin.ZOMBIE)
+        )
 
-    def awaiting_pod(self, attribution: Attribution) -> bool:
-        """Tell whether a pod was found whose names the watch might still show.
-
-        True for a few seconds after the pod was first asked for, and only while the
-        watch is starting or up; so a line may be held for it, and is never held long.
-        """
-        container = attribution.container
-        if self._index is None or not self._index.expecting or not _in_pod(container):
-            return False
-        workload = attribution.workload
-        if _is_complete(container, workload):
-            return False
-        return self._within_wait(container)
-
-    def _read(self, pid: int) -> cgroup.ProcCgroups | None:
-        text = self._read_cgroup(pid)
-        return None if text is None else cgroup.parse_proc(text)
-
-    def _from_parent(self, own: Cgroup | None, parent_pid: int) -> Cgroup | None:
-        """Choose between a child's own cgroup that names no container and its parent's.
-
-        Where a runtime uses only the version 1 controllers, the `0::` line of all its
-        containers is that of the runtime's service, and nothing else is left of a
-        zombie: then the parent's container counts. Where the parent's container is in
-        its `0::` line, a child of that container would have shown it too.
-        """
-        read = self._read(parent_pid)
-        if read is None:
-            return own
-        parents = Cgroup(read.path, CgroupOrigin.PARENT)
-        if own is None or cgroup.is_root(own.path):
-            return parents if own is None or not cgroup.is_root(read.path) else own
-        hidden = cgroup.parse(read.path) is not None and not read.unified
-        return parents if hidden else own
-
-    def _attribution(self, found: Cgroup | None) -> Attribution:
+    def attribute_cgroup(self, found: Cgroup | None) -> Attribution:
+        """Attribute what is in a cgroup, by the names that are known now; None is empty."""
         if found is None:
             return Attribution()
         container = cgroup.parse(found.path)
@@ -123,6 +101,57 @@ class Attributor:
             container = replace(container, runtime=self._index.runtime(container))
         return Attribution(cgroup=found, container=container, workload=workload)
 
+    def awaiting_pod(self, attribution: Attribution) -> bool:
+        """Return whether a pod was found whose names the watch might still show.
+
+        True for a few seconds after the pod was first asked for, and only while the
+        watch is starting or up; so a line may be held for it, and is never held long.
+        """
+        container = attribution.container
+        if self._index is None or not self._index.expecting or not _in_pod(container):
+            return False
+        workload = attribution.workload
+        if _is_complete(container, workload):
+            return False
+        return self._within_wait(container)
+
+    def _own(self, identity: Identity, view: ZombieView | None) -> cgroup.ProcCgroups | None:
+        """Return the cgroups of that process; None when it is gone, its pid reused or not."""
+        if view is not None:
+            return None if view.cgroup is None else cgroup.parse_proc(view.cgroup)
+        read = self._read_cgroup(identity.pid)
+        if read is None or read.start_ticks != identity.start_ticks:
+            return None
+        return cgroup.parse_proc(read.text)
+
+    def _parents(self, parent_pid: int, child: Identity) -> cgroup.ProcCgroups | None:
+        """Return the cgroups of a zombie's parent.
+
+        It is older than its child, also when it adopted it: a younger process took the pid
+        of a parent that died.
+        """
+        read = self._read_cgroup(parent_pid)
+        if read is None or read.start_ticks > child.start_ticks:
+            return None
+        return cgroup.parse_proc(read.text)
+
+    def _from_parent(self, own: Cgroup | None, parent_pid: int, child: Identity) -> Cgroup | None:
+        """Choose between a child's own cgroup that names no container and its parent's.
+
+        Where a runtime uses only the version 1 controllers, the `0::` line of all its
+        containers is that of the runtime's service, and nothing else is left of a
+        zombie: then the parent's container counts. Where the parent's container is in
+        its `0::` line, a child of that container would have shown it too.
+        """
+        read = self._parents(parent_pid, child)
+        if read is None:
+            return own
+        parents = Cgroup(read.path, CgroupOrigin.PARENT)
+        if own is None or cgroup.is_root(own.path):
+            return parents if own is None or not cgroup.is_root(read.path) else own
+        hidden = cgroup.parse(read.path) is not None and not read.unified
+        return parents if hidden else own
+
     def _workload(self, container: Container) -> Workload | None:
         """Ask the API's index, then the node's logs for what the index does not know."""
         known = None if self._index is None else self._index.lookup(container)
@@ -134,7 +163,7 @@ class Attributor:
         return replace(known, container=logged.container)
 
     def _is_made_up(self, container: Container) -> bool:
-        """Tell whether a pod in the path is none of this node's, as far as can be known."""
+        """Return whether no pod of this node has that name, as far as can be known."""
         index = self._index
         return (
             _in_pod(container)
@@ -153,6 +182,29 @@ class Attributor:
         return now - self._first_asked.setdefault(container, now) < _AWAIT_NS
 
 
+def shared(attributions: Iterable[Attribution]) -> Attribution:
+    """Return what holds for all of them: their container, else their pod, else nothing.
+
+    Zombies of one parent may be in several pods, where pods share a PID namespace.
+    """
+    found = list(attributions)
+    return reduce(_common, found) if found else Attribution()
+
+
+def _common(one: Attribution, other: Attribution) -> Attribution:
+    if (one.container, one.workload, one.unit) == (other.container, other.workload, other.unit):
+        return one
+    if one.container is None or other.container is None:
+        return Attribution()
+    pod = replace(one.container, id=None, runtime=None)
+    if not _in_pod(pod) or pod != replace(other.container, id=None, runtime=None):
+        return Attribution()
+    workload = one.workload or other.workload
+    if workload is not None:
+        workload = replace(workload, container=None, image=None, restart_count=None, probes=())
+    return Attribution(container=pod, workload=workload)
+
+
 def _in_pod(container: Container | None) -> bool:
     return container is not None and (
         container.pod_uid is not None or container.config_hash is not None
@@ -160,7 +212,7 @@ def _in_pod(container: Container | None) -> bool:
 
 
 def _is_complete(container: Container | None, workload: Workload | None) -> bool:
-    """Tell whether nothing more can be expected: from the API, with the container's name."""
+    """Return whether it is all that can be known: from the API, with the container's name."""
     if workload is None or workload.source is not WorkloadSource.API:
         return False
     return workload.container is not None or container is None or container.id is None

@@ -1,4 +1,4 @@
-"""From a cgroup path to the container, the pod or the systemd unit it belongs to.
+"""From a cgroup path to its container, pod or systemd unit.
 
 Pure. A path is matched from the root and the first pod wins: whatever a tenant
 creates below its own container comes later in the path and cannot change the
@@ -75,7 +75,7 @@ def segments(path: str) -> tuple[str, ...]:
 
 
 def is_root(path: str) -> bool:
-    """Tell whether a path names no cgroup: the root, seen from whatever namespace."""
+    """Return whether a path is the root cgroup, seen from any cgroup namespace."""
     return not segments(path)
 
 
@@ -194,7 +194,7 @@ def _pod_identity(text: str) -> tuple[str | None, str | None]:
 
 
 def _below_kubepods(parts: tuple[str, ...], place: int, uid: str, *, cut: bool) -> bool:
-    """Tell whether a `pod…` folder is where the cgroupfs driver puts pods."""
+    """Return whether a `pod…` folder is where the cgroupfs driver puts pods."""
     above = place - 1
     if above >= 0 and parts[above] in _QOS:
         above -= 1

@@ -5,22 +5,23 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from types import FrameType
 from typing import Protocol
 
 from tracer import __version__, options
 from tracer.agent import build
 from tracer.agent.engine import Engine, Settings
-from tracer.agent.reporter import Investigate, Reporter
+from tracer.agent.reporter import Reporter
 from tracer.clock import NS
 from tracer.commands import arguments
 from tracer.durations import exact_duration
 from tracer.errors import UsageError
-from tracer.model import Source
 from tracer.model.event import Event, Sink
 from tracer.model.status import EngineStatus
 from tracer.options import Options
 from tracer.procfs.fs import ProcFs
+from tracer.procfs.identity import living_process
 from tracer.procfs.pidns import visibility_problem
 from tracer.sinks.jsonlog import JsonLogSink
 from tracer.sinks.live import LiveSink
@@ -143,20 +144,19 @@ def _serve(chosen: Options, late: _Late, sinks: list[Sink]) -> _Closable | None:
 def _engine(
     chosen: Options, proc: ProcFs, memory: Checkpoint, late: _Late, sinks: list[Sink]
 ) -> Engine:
-    table = Table(chosen.min_age_ns)
+    table = Table(chosen.min_age_ns, parent_identity=partial(living_process, proc))
+    investigator = build.CurrentInvestigator(proc)
     who = build.identification(chosen, proc)
     reporter = Reporter(
         proc=proc,
         attributor=who.attributor,
         filters=chosen.filters,
-        emit=late.emit,
+        investigator=investigator,
+        sink=late,
         siblings=table.siblings,
         hold_ns=NS // 4 if chosen.min_age_ns > NS else NS // 10,
         command_lines=chosen.command_lines,
     )
-
-    def investigator_for(source: Source) -> Investigate:
-        return build.investigate_with(proc, source)
 
     if who.pods is not None:
         who.pods.start()
@@ -170,7 +170,7 @@ def _engine(
         makers=build.source_makers(chosen, proc),
         table=table,
         reporter=reporter,
-        investigator_for=investigator_for,
+        use_source=investigator.use,
         sinks=sinks,
         memory=memory,
         pods=who.pods,

@@ -7,12 +7,14 @@ from typing import Any
 
 from tracer import options
 from tracer.agent import build
+from tracer.attribution.attributor import Attributor
 from tracer.clock import boot_to_wall_ns
 from tracer.commands import arguments, saved_facts
 from tracer.commands.explain_context import ExplainContext, Explainer, Vanished
 from tracer.commands.pod_names import wait_for_pod_names
 from tracer.durations import exact_duration, parse_duration
 from tracer.errors import UsageError
+from tracer.model import Identity
 from tracer.options import Options
 from tracer.procfs.fs import ProcFs
 from tracer.render.explanation import Explanation
@@ -123,8 +125,7 @@ def _explain(pid: int, watch_ns: int, chosen: Options, proc: ProcFs) -> Explanat
         identification = build.identification(chosen, proc)
         attributor = identification.attributor
         context = ExplainContext(proc, source, attributor, saved_facts.load(chosen, proc))
-        in_container = attributor.attribute_process(pid).container is not None
-        if identification.pods is not None and in_container:
+        if identification.pods is not None and _in_container(attributor, proc, pid):
             wait_for_pod_names(identification.pods)
 
         def watching() -> None:
@@ -133,6 +134,13 @@ def _explain(pid: int, watch_ns: int, chosen: Options, proc: ProcFs) -> Explanat
         return Explainer(context, watching=watching).explain(pid, watch_ns)
     finally:
         source.close()
+
+
+def _in_container(attributor: Attributor, proc: ProcFs, pid: int) -> bool:
+    stat = proc.stat(pid)
+    if stat is None:
+        return False
+    return attributor.attribute_process(Identity(pid, stat.start_ticks)).container is not None
 
 
 def _makers(chosen: Options, proc: ProcFs, watch_ns: int) -> Makers:

@@ -148,7 +148,7 @@ class Explainer:
             ancestors=self._ancestors(process),
             records=tuple(record for record, _ in diagnosed),
             family=tuple(family),
-            attribution=self._context.attributor.attribute_process(identity.pid),
+            attribution=self._context.attributor.attribute_process(identity),
             forker=self._context.source.forker(identity),
             living_children=self._living(identity.pid, family),
             steps=_steps(diagnosed),

@@ -1,4 +1,4 @@
-"""What crosses the boundaries between source, table, enrichment and sinks.
+"""The types that cross the boundaries between source, table, report and sinks.
 
 Everything here is immutable. Times are CLOCK_BOOTTIME nanoseconds (`*_boot_ns`),
 durations in nanoseconds (`*_ns`) or seconds (`*_seconds`). Unknown is None, never 0.
@@ -15,6 +15,7 @@ from tracer.model.child import (
     SnapshotKey,
 )
 from tracer.model.process import (
+    UNKNOWN_TICKS,
     Cgroup,
     CgroupOrigin,
     Forker,
@@ -24,20 +25,13 @@ from tracer.model.process import (
     Waits,
 )
 from tracer.model.source import Losses, Source
+from tracer.model.storm import Storm, StormFacts, StormPhase
+from tracer.model.transition import Aged, Detected, Reaped, StormChanged, Transition
 from tracer.model.workload import Attribution, Container, Owner, Probe, Workload, WorkloadSource
-from tracer.model.zombie import (
-    Aged,
-    Detected,
-    Reaped,
-    Record,
-    Storm,
-    StormChanged,
-    StormPhase,
-    Transition,
-    Zombie,
-)
+from tracer.model.zombie import Record, Zombie
 
 __all__ = [
+    "UNKNOWN_TICKS",
     "Aged",
     "Attribution",
     "BlockedWait",
@@ -68,6 +62,7 @@ __all__ = [
     "Source",
     "Storm",
     "StormChanged",
+    "StormFacts",
     "StormPhase",
     "Transition",
     "WaitFor",

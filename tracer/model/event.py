@@ -38,20 +38,29 @@ LEVELS: Mapping[EventName, str] = {
 
 @dataclass(frozen=True, slots=True)
 class StormContext:
-    """What is known of the parent of a storm: gathered once for all its zombies."""
+    """A storm with what is known of its parent, gathered once for all its zombies.
+
+    Attributes:
+        storm: the numbers.
+        parent: its parent, as last read while it lived.
+        attribution: the container of its zombies; empty when they are in several pods.
+        cause: the diagnosis.
+        parent_gone: the parent has died.
+    """
 
     storm: Storm
     parent: Process | None
     attribution: Attribution
     cause: Cause | None
+    parent_gone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing to tell.
+    """One event.
 
     Attributes:
-        name: which.
+        name: its kind.
         at_boot_ns: when it happened.
         record: for zombie_detected, zombie_aged and zombie_reaped.
         storm: for zombie_storm.

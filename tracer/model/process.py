@@ -12,10 +12,15 @@ class Identity(NamedTuple):
         pid: in the pid namespace of /proc (the host's).
         start_ticks: start time in clock ticks since boot, as in /proc/PID/stat
             field 22. Ticks, so that all sources and a restarted agent agree.
+            UNKNOWN_TICKS for the parent of a storm that could not be read.
     """
 
     pid: int
     start_ticks: int
+
+
+UNKNOWN_TICKS = 0
+"""The start time of a parent that could not be read: gone, hidden, or in another namespace."""
 
 
 class OriginKind(StrEnum):

@@ -25,6 +25,7 @@ class FieldContext:
         waits: how the parent waits.
         command_line: the parent's, when asked for.
         storm: the storm.
+        parent_gone: the storm's parent has died, so it has no state any more.
     """
 
     node_name: str
@@ -40,6 +41,7 @@ class FieldContext:
     waits: Waits | None = None
     command_line: str | None = None
     storm: Storm | None = None
+    parent_gone: bool = False
 
     def wall(self, boot_ns: int | None) -> str | None:
         """Write a boot time as RFC 3339."""
@@ -77,9 +79,10 @@ def storm_context(
         node_name=node_name,
         to_wall_ns=to_wall_ns,
         at_boot_ns=at_boot_ns,
-        parent_pid=storm.storm.parent_pid,
+        parent_pid=storm.storm.parent.pid,
         attribution=storm.attribution,
         parent=storm.parent,
         cause=storm.cause,
         storm=storm.storm,
+        parent_gone=storm.parent_gone,
     )

@@ -96,6 +96,9 @@ def _forker_is_parent(context: FieldContext) -> bool | None:
     return forker.pid == context.parent_pid
 
 
+_parent_state = _parent(lambda p: state_name(p.state))
+
+
 def _cgroup(context: FieldContext) -> str | None:
     """Return the zombie's own cgroup, else the one that it was attributed by."""
     if context.zombie is not None and context.zombie.child.cgroup is not None:
@@ -125,6 +128,7 @@ FIELDS: Mapping[str, Getter] = {
     "storm.zombies": _storm(lambda s: s.zombies),
     "storm.detected": _storm(lambda s: s.detected),
     "storm.reaped": _storm(lambda s: s.reaped),
+    "storm.adopted": _storm(lambda s: s.adopted),
     "storm.rate_per_second": _storm(lambda s: round(s.rate_per_second, 3)),
     "storm.oldest_age_seconds": _storm(lambda s: seconds(s.oldest_age_ns)),
     "storm.kernel_bytes": _storm(lambda s: s.zombies * KERNEL_BYTES),
@@ -136,7 +140,7 @@ FIELDS: Mapping[str, Getter] = {
     "parent.executable.name": _parent(lambda p: p.comm or None),
     "parent.executable.path": _parent(lambda p: p.path),
     "parent.command_line": lambda context: context.command_line,
-    "parent.state": _parent(lambda p: state_name(p.state)),
+    "parent.state": lambda context: None if context.parent_gone else _parent_state(context),
     "parent.is_init": _parent(lambda p: p.is_init),
     "parent.waits.any": _waits(lambda w: w.any),
     "parent.waits.specific": _waits(lambda w: w.specific),

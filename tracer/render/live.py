@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from tracer.clock import NS
 from tracer.durations import short_duration
-from tracer.model import Attribution, Cause, Process, Record, StormPhase
+from tracer.model import Attribution, Cause, Identity, Process, Record, Storm, StormPhase
 from tracer.model.event import Event, EventName, StormContext
 from tracer.render.notices import notice
 from tracer.render.text import cut, cut_middle, escape_untrusted, fit, pad, width
@@ -85,7 +85,7 @@ class LiveView:
         self._refresh = refresh
         self._headed = False
         self._cause: tuple[int, str] | None = None
-        self._storm: tuple[int, int] | None = None
+        self._storm: tuple[Identity, int] | None = None
         self.resize(columns)
 
     def resize(self, columns: int) -> None:
@@ -102,10 +102,10 @@ class LiveView:
         lines, replaces = list(self._lines(event, to_wall_ns)), 0
         storm = event.storm.storm if event.storm is not None else None
         if storm is not None and self._refresh:
-            if self._storm is not None and self._storm[0] == storm.parent_pid:
+            if self._storm is not None and self._storm[0] == storm.parent:
                 replaces = self._storm[1]
             over = storm.phase in _OVER
-            self._storm = None if over else (storm.parent_pid, len(lines))
+            self._storm = None if over else (storm.parent, len(lines))
         else:
             self._storm = None
         # Not a part of the storm's frame: it stays when the frame is replaced.
@@ -122,7 +122,7 @@ class LiveView:
             if self._refresh:
                 self._cause = None
             yield self._storm_row(event, event.storm, to_wall_ns)
-            yield from self._why(event.storm.storm.parent_pid, event.storm.cause)
+            yield from self._why(event.storm.storm.parent.pid, event.storm.cause)
         else:
             what = _WORDS[event.name]
             head = f"{self._time(event, to_wall_ns)} {self._coloured(what, pad(what, _WHAT))} "
@@ -145,13 +145,12 @@ class LiveView:
 
     def _storm_row(self, event: Event, context: StormContext, to_wall_ns: int) -> str:
         storm = context.storm
-        over = storm.phase in _OVER
         return self._row(
             time=self._time(event, to_wall_ns),
             what=_OVER.get(storm.phase, "STORM"),
             age=short_duration(storm.oldest_age_ns),
-            dead=f"{storm.detected} total" if over else f"+{storm.rate_per_second:.0f}/s",
-            parent=_parent(storm.parent_pid, context.parent),
+            dead=_arrivals(storm),
+            parent=_parent(storm.parent.pid, context.parent, gone=context.parent_gone),
             count=str(storm.zombies),
             owner=context.attribution,
         )
@@ -219,8 +218,18 @@ class LiveView:
         return f"{style}{text}{RESET}" if self._colour else text
 
 
-def _parent(pid: int, parent: Process | None) -> str:
-    return f"{pid or '-'} {parent.comm if parent is not None else ''}".strip()
+def _parent(pid: int, parent: Process | None, *, gone: bool = False) -> str:
+    words = (str(pid or "-"), "(gone)" if gone else "", parent.comm if parent is not None else "")
+    return " ".join(word for word in words if word)
+
+
+def _arrivals(storm: Storm) -> str:
+    """Return how many arrive; once it is over, how many did, or how many were adopted."""
+    if storm.phase is StormPhase.DRAINED and storm.adopted:
+        return f"{storm.adopted} adopted"
+    if storm.phase in _OVER:
+        return f"{storm.detected} total"
+    return f"+{storm.rate_per_second:.0f}/s"
 
 
 def _death(status: int | None) -> str:

@@ -7,7 +7,7 @@ from threading import Lock
 from typing import Protocol
 
 from tracer.clock import NS
-from tracer.model import Attribution, Cause, Cgroup, Identity, Zombie
+from tracer.model import Cause, Cgroup, Identity, StormFacts, Zombie
 from tracer.model.event import Event, EventName
 from tracer.procfs.fs import ProcFs
 from tracer.state.format import (
@@ -26,18 +26,6 @@ SAVE_NS = NS
 RETRY_NS = 10 * NS
 SAVE_SHARE = 50
 """Between saves passes at least so many times the processor time of the last one."""
-
-
-class StormFacts(Protocol):
-    """What was found out about a storm."""
-
-    @property
-    def attribution(self) -> Attribution:
-        """Whose its zombies are."""
-
-    @property
-    def cause(self) -> Cause | None:
-        """Why they are there."""
 
 
 class Reports(Protocol):
@@ -202,16 +190,18 @@ class Checkpoint:
 
     def _storm(self, number: int, counter: StormCounter) -> SavedStorm:
         known = self._state.storms.get(number)
-        if known is not None and known.parent.pid == counter.parent_pid:
-            parent, comm = known.parent, known.comm  # it may be dead by now
+        facts = None if self._reporter is None else self._reporter.storm_facts(counter.parent)
+        if facts is not None and facts.parent is not None:
+            comm: str | None = facts.parent.comm
+        elif known is not None and known.parent == counter.parent:
+            comm = known.comm
         else:
-            stat = self._proc.stat(counter.parent_pid)
-            parent = Identity(counter.parent_pid, 0 if stat is None else stat.start_ticks)
-            comm = None if stat is None else stat.comm
-        facts = None if self._reporter is None else self._reporter.storm_facts(parent)
+            stat = self._proc.stat(counter.parent.pid)
+            same = stat is not None and stat.start_ticks == counter.parent.start_ticks
+            comm = stat.comm if stat is not None and same else None
         return SavedStorm(
             number=number,
-            parent=parent,
+            parent=counter.parent,
             comm=comm,
             began_boot_ns=counter.began_boot_ns,
             detected=counter.detected,
@@ -229,7 +219,7 @@ class Checkpoint:
 
 def _counter(saved: SavedStorm, now_boot_ns: int, *, active: bool) -> StormCounter:
     return StormCounter(
-        parent_pid=saved.parent.pid,
+        parent=saved.parent,
         began_boot_ns=saved.began_boot_ns,
         active=active,
         detected=saved.detected,

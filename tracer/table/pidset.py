@@ -17,8 +17,8 @@ BLOCK_BYTES = BLOCK_PIDS * _ENTRY_BYTES
 class PidSet:
     """Identities, each in a numbered group; one place for each pid of the machine.
 
-    Anonymous memory that was never touched takes no room, so the size of the table
-    is that of the pids in use. 40 bits of start time are 348 years of 10 ms ticks.
+    Anonymous memory that was never touched takes no room, so the table is as large as
+    the pids in use need. 40 bits of start time are 348 years of 10 ms ticks.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class PidSet:
         return self._count
 
     def add(self, pid: int, start_ticks: int, group: int) -> None:
-        """Put a zombie into a group (0 to 16 million). Whoever held the pid before is gone."""
+        """Put a zombie into a group (0 to 16 million). The earlier holder of its pid is gone."""
         if pid >= len(self._entries):
             self._grow(pid)
         if not self._entries[pid]:

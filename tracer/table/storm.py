@@ -1,23 +1,25 @@
-"""When one parent's zombies stop being told one by one. Pure."""
+"""When a parent's zombies are counted instead of listed. Pure."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from tracer.clock import NS
-from tracer.model import Storm, StormPhase, Zombie
+from tracer.model import Identity, Storm, StormPhase, Zombie
+
+_SPARE_BUCKETS = 1024
 
 
 class StormRules(NamedTuple):
     """Bounds of the log: a bucket of lines for each parent, refilled slowly.
 
     Attributes:
-        burst: zombies of one parent told one by one before a storm begins.
-        refill_per_second: what a parent may go on telling one by one.
-        interval_ns: a storm is told anew after so long, if anything changed.
-        calm_per_second: a storm that brought fewer than these in an interval is over.
+        burst: zombies of one parent that are listed before a storm begins.
+        refill_per_second: zombies of one parent that may be listed from then on.
+        interval_ns: the shortest time between two reports of a storm.
+        calm_per_second: a storm ends when fewer zombies than this arrive in an interval.
         samples: zombies shown in a storm's lines.
-        listed: zombies of one parent that may be listed at a time. Those of a leak too
-            slow to empty the bucket would fill the memory in days.
+        listed: zombies of one parent that may be listed at a time. A leak too slow to
+            empty the bucket would otherwise fill the memory in days.
     """
 
     burst: int = 200
@@ -50,24 +52,55 @@ class Bucket:
         self.filled_boot_ns = max(self.filled_boot_ns, now_boot_ns)
 
 
+class Buckets:
+    """The buckets of all parents."""
+
+    def __init__(self, rules: StormRules) -> None:
+        self._rules = rules
+        self._buckets: dict[Identity, Bucket] = {}
+
+    def take(self, parent: Identity, now_boot_ns: int) -> bool:
+        """Take one of the lines that a parent may fill; False when none is left."""
+        bucket = self._buckets.get(parent)
+        if bucket is None:
+            bucket = self._buckets[parent] = Bucket(self._rules.burst, now_boot_ns)
+        return bucket.take(now_boot_ns, self._rules)
+
+    def tidy(self, now_boot_ns: int, parents: int) -> None:
+        """Forget the full buckets, when there are many more than parents with zombies."""
+        if len(self._buckets) <= 2 * parents + _SPARE_BUCKETS:
+            return
+        for parent, bucket in list(self._buckets.items()):
+            bucket.refill(now_boot_ns, self._rules)
+            if bucket.tokens >= self._rules.burst:
+                del self._buckets[parent]
+
+
 @dataclass(slots=True)
 class StormCounter:
     """The zombies of one parent that are counted and not listed.
 
-    It outlives its storm: what came in it stays counted until it is reaped.
+    It outlives its storm: a zombie that was counted stays counted until it is reaped, or
+    until another process adopts it.
     """
 
-    parent_pid: int
+    parent: Identity
     began_boot_ns: int
     active: bool = True
     zombies: int = 0
     detected: int = 0
     reaped: int = 0
+    adopted: int = 0
     oldest_boot_ns: int | None = None
     samples: list[Zombie] = field(default_factory=list)
     reported_boot_ns: int = 0
     reported_detected: int = 0
     reported_reaped: int = 0
+    reported_adopted: int = 0
+    compared_boot_ns: int = 0
+    """Time of the last snapshot: its zombies were this parent's then."""
+    held: bool = False
+    """A report is due, but the parent is gone: a snapshot must first find its zombies' new one."""
 
     def absorb(self, dead_since_boot_ns: int) -> None:
         """Count one more zombie; 0 for a death of which nothing is known."""
@@ -81,18 +114,28 @@ class StormCounter:
 
     def lose(self) -> None:
         """Count one of its zombies as reaped."""
-        self.zombies -= 1
         self.reaped += 1
+        self._leave()
+
+    def hand_over(self, adopter: "StormCounter", dead_since_boot_ns: int) -> None:
+        """Move one zombie to the process that adopted it: it was reported here already."""
+        self.adopted += 1
+        self._leave()
+        adopter.absorb(dead_since_boot_ns)
+        adopter.reported_detected += 1
+
+    def _leave(self) -> None:
+        self.zombies -= 1
         if not self.zombies:
             self.oldest_boot_ns = None
 
     def report(self, phase: StormPhase, now_boot_ns: int) -> Storm:
-        """Return the numbers since the last report, which this one becomes."""
+        """Return the numbers, and remember them as the last ones reported."""
         elapsed = max(now_boot_ns - self.reported_boot_ns, 1) / NS
         # A storm's first report comes at once: there is no interval to divide by yet.
         since = max(elapsed, 1.0)
         storm = Storm(
-            parent_pid=self.parent_pid,
+            parent=self.parent,
             phase=phase,
             zombies=self.zombies,
             detected=self.detected,
@@ -107,31 +150,34 @@ class StormCounter:
             began_boot_ns=self.began_boot_ns,
             new_detected=self.detected - self.reported_detected,
             new_reaped=self.reaped - self.reported_reaped,
+            adopted=self.adopted,
         )
         self.reported_boot_ns, self.reported_detected = now_boot_ns, self.detected
-        self.reported_reaped = self.reaped
+        self.reported_reaped, self.reported_adopted = self.reaped, self.adopted
         return storm
 
     @property
     def over(self) -> bool:
-        """Whether it holds nothing any more and everything of it was told."""
-        return not self.active and not self.zombies and self.reaped == self.reported_reaped
+        """Whether it has no zombies and nothing left to report."""
+        return not self.active and not self.zombies and not self._shrank
 
     def due_since_boot_ns(self, *, crowded: bool) -> int | None:
-        """Return from when on the interval runs; None while only an event can change due()."""
+        """Return when the interval began; None while only an event can change due()."""
+        if self.held:
+            return None
         if self.active:
             return None if crowded and not self._changed else self.reported_boot_ns
-        drained = not self.zombies and self.reaped != self.reported_reaped
+        drained = not self.zombies and self._shrank
         return self.reported_boot_ns if drained else None
 
     def due(self, now_boot_ns: int, rules: StormRules, *, crowded: bool) -> StormPhase | None:
-        """Return what must be told now, if anything.
+        """Return what must be reported now, if anything.
 
         Args:
             now_boot_ns: the time.
             rules: the bounds.
             crowded: no more zombies of this parent may be listed: then its storm does not
-                end, and is told of only where something changed.
+                end, and is reported only when something changed.
         """
         since = self.due_since_boot_ns(crowded=crowded)
         if since is None or now_boot_ns < since + rules.interval_ns:
@@ -145,4 +191,8 @@ class StormCounter:
 
     @property
     def _changed(self) -> bool:
-        return self.detected != self.reported_detected or self.reaped != self.reported_reaped
+        return self.detected != self.reported_detected or self._shrank
+
+    @property
+    def _shrank(self) -> bool:
+        return self.reaped != self.reported_reaped or self.adopted != self.reported_adopted

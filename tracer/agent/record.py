@@ -1,0 +1,170 @@
+"""One zombie's record: its files read once, its container and pod, its diagnosis."""
+
+import logging
+from dataclasses import replace
+from typing import Protocol
+
+from tracer.attribution.attributor import Attributor
+from tracer.errors import TemporaryError
+from tracer.model import (
+    UNKNOWN_TICKS,
+    Attribution,
+    Cause,
+    Identity,
+    Process,
+    Record,
+    Waits,
+    Zombie,
+)
+from tracer.procfs.fs import ProcFs
+from tracer.procfs.identity import living_process
+from tracer.procfs.zombie import ZombieView, read_zombie
+
+_log = logging.getLogger(__name__)
+
+_UNREADABLE = (OSError, TemporaryError)
+
+
+class Finding(Protocol):
+    """The result of an investigation."""
+
+    @property
+    def parent(self) -> Process | None:
+        """The zombie's parent now."""
+
+    @property
+    def waits(self) -> Waits | None:
+        """How the parent waits."""
+
+    @property
+    def cause(self) -> Cause:
+        """The diagnosis."""
+
+
+class Investigator(Protocol):
+    """Gathers the evidence for a zombie and diagnoses it."""
+
+    def investigate(
+        self,
+        zombie: Zombie,
+        attribution: Attribution | None,
+        now_boot_ns: int,
+        siblings: int,
+        view: ZombieView | None,
+    ) -> Finding:
+        """Investigate one zombie; `view` is None when it is gone."""
+
+
+class RecordMaker:
+    """Makes records. A transition reads its zombie with read(), and passes the view along.
+
+    Where /proc cannot be read for want of descriptors or memory, the zombie is reported all
+    the same, with what the source knows of it.
+
+    Args:
+        proc: where zombies and parents are read.
+        attributor: finds container and pod.
+        investigator: diagnoses.
+        command_lines: whether records carry the parent's command line.
+    """
+
+    def __init__(
+        self,
+        proc: ProcFs,
+        attributor: Attributor,
+        investigator: Investigator,
+        *,
+        command_lines: bool,
+    ) -> None:
+        self._proc = proc
+        self._attributor = attributor
+        self._investigator = investigator
+        self._command_lines = command_lines
+
+    def read(self, zombie: Zombie) -> tuple[Zombie, ZombieView | None]:
+        """Read a zombie; return it with its parent and tracer of now.
+
+        A source reports the parent that it had at its death; that one may have died since.
+        """
+        try:
+            view = read_zombie(self._proc, zombie.child.identity)
+        except _UNREADABLE as error:
+            _warn(zombie.child.identity.pid, error)
+            view = None
+        if view is None:
+            return zombie, None
+        child, tracer_pid = zombie.child, zombie.child.tracer_pid
+        if view.status is not None:
+            tracer_pid = view.status.tracer_pid
+        if (child.parent_pid, child.tracer_pid) != (view.stat.ppid, tracer_pid):
+            child = replace(child, parent_pid=view.stat.ppid, tracer_pid=tracer_pid)
+            zombie = replace(zombie, child=child)
+        return zombie, view
+
+    def process(self, identity: Identity) -> Process | None:
+        """Read a process; None when it has died, also when its pid is in use again."""
+        try:
+            process = self._proc.process(identity.pid)
+        except _UNREADABLE as error:
+            _warn(identity.pid, error)
+            return None
+        if process is None or (process.state == "Z" and process.threads <= 1):
+            return None
+        unknown = identity.start_ticks == UNKNOWN_TICKS
+        return process if unknown or process.identity == identity else None
+
+    def lives(self, identity: Identity) -> bool:
+        """Return whether a process is alive, as far as can be known."""
+        return living_process(self._proc, identity.pid) == identity
+
+    def attribute(self, zombie: Zombie, view: ZombieView | None) -> Attribution:
+        """Return the container and pod of a zombie that was read."""
+        child = zombie.child
+        try:
+            return self._attributor.attribute(child, child.parent_pid or None, view)
+        except _UNREADABLE as error:
+            _warn(child.identity.pid, error)
+            return self._attributor.attribute_cgroup(child.cgroup)
+
+    def attribute_process(self, identity: Identity) -> Attribution:
+        """Return the container and pod of a living process; empty when it has died."""
+        try:
+            return self._attributor.attribute_process(identity)
+        except _UNREADABLE as error:
+            _warn(identity.pid, error)
+            return Attribution()
+
+    def investigate(
+        self, zombie: Zombie, view: ZombieView | None, attribution: Attribution, now_boot_ns: int
+    ) -> Record:
+        """Diagnose a zombie that was read, and return its record.
+
+        Without a cause when the diagnosis fails: that must not stop the agent.
+        """
+        record = Record(zombie, zombie.age_ns(now_boot_ns), None, None, attribution, None)
+        try:
+            finding = self._investigator.investigate(
+                zombie, attribution, now_boot_ns, zombie.siblings, view
+            )
+        except Exception as error:  # noqa: BLE001 - one unusual process must not blind a node
+            _log.warning(
+                "cannot diagnose zombie %s, which is reported without a cause: %r;"
+                " please file a bug with this line",
+                zombie.child.identity.pid,
+                error,
+            )
+            return record
+        command_line = None
+        if self._command_lines:
+            command_line = " ".join(self._proc.cmdline(zombie.child.parent_pid)) or None
+        return replace(
+            record,
+            parent=finding.parent,
+            waits=finding.waits,
+            cause=finding.cause,
+            command_line=command_line,
+        )
+
+
+def _warn(pid: int, error: Exception) -> None:
+    _log.warning("cannot read process %s, what it would add is missing: %s", pid, error)

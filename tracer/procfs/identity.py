@@ -1,0 +1,43 @@
+"""Reading /proc by pid without mistaking one process for another."""
+
+from typing import NamedTuple
+
+from tracer.model import Identity
+from tracer.procfs.fs import ProcFs
+
+
+class CgroupReading(NamedTuple):
+    """/proc/PID/cgroup, with the start time of the process that had the pid afterwards.
+
+    Attributes:
+        start_ticks: as in Identity.
+        text: the file as the kernel wrote it.
+    """
+
+    start_ticks: int
+    text: bytes
+
+
+def read_cgroup(proc: ProcFs, pid: int) -> CgroupReading | None:
+    """Read the cgroup file of a pid; None when it is gone or refused.
+
+    The start time is read last. When it is that of an expected process, that process had
+    the pid throughout, and the text is its own.
+    """
+    text = proc.cgroup(pid)
+    stat = None if text is None else proc.stat(pid)
+    return None if text is None or stat is None else CgroupReading(stat.start_ticks, text)
+
+
+def living_process(proc: ProcFs, pid: int) -> Identity | None:
+    """Return the process that has a pid; None when there is none, or it is a zombie itself.
+
+    An error in reading is None as well: who asks has another way, and other reads report it.
+    """
+    try:
+        stat = proc.stat(pid)
+    except OSError:
+        return None
+    if stat is None or (stat.state == "Z" and stat.num_threads <= 1):
+        return None
+    return Identity(pid, stat.start_ticks)
