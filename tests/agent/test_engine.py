@@ -2,11 +2,13 @@
 
 import contextlib
 import os
+import signal
 import threading
 from functools import partial
 from pathlib import Path
 
 import pytest
+from support.scripted import script
 from support.zombies import wait_until, zombies
 
 from tracer.agent import build
@@ -21,6 +23,7 @@ from tracer.model import StormPhase
 from tracer.model.event import EventName
 from tracer.procfs.fs import ProcFs
 from tracer.procfs.identity import living_process, read_cgroup
+from tracer.render.document import event_document
 from tracer.sources.core.source import CoreSource
 from tracer.sources.proc.source import ProcSource
 from tracer.state.checkpoint import Checkpoint
@@ -268,6 +271,52 @@ def test_a_storm_from_its_begin_to_its_last_zombie():
         assert (last.zombies, last.detected, last.reaped) == (0, 480, 480)
         running.end()
         assert running.heard.events[-1].name is EventName.AGENT_STOPPED
+
+
+LEAVES_ZOMBIES_TO_A_SUBREAPER = """
+libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+read, write = os.pipe()
+def leak():
+    with open("/proc/self/comm", "w") as comm:
+        comm.write("leaks")
+    for _ in range(300):
+        dead(born())
+    os.write(write, b"x")
+    time.sleep(600)
+parent = born(leak)
+os.read(read, 1)
+say(parent=parent)
+"""
+
+
+def test_no_line_of_a_storm_mixes_a_dead_parent_with_the_adopter():
+    """The parent is killed under a subreaper that does not reap: two storms, two processes."""
+    rules = StormRules(burst=20, refill_per_second=0.001, interval_ns=NS, calm_per_second=0)
+    with engine(Breaking(), rules=rules) as running, script(LEAVES_ZOMBIES_TO_A_SUBREAPER) as leaks:
+        heard = running.heard
+        wait_until(lambda: counted(heard.storms(leaks.parent), 280), what="a storm")
+        os.kill(leaks.parent, signal.SIGKILL)
+        wait_until(lambda: ended(heard.storms(leaks.parent)), what="the end of the parent's storm")
+        wait_until(lambda: heard.storms(leaks.pid), what="a storm of the adopter")
+        events = heard.of(EventName.ZOMBIE_STORM)
+    drained = heard.storms(leaks.parent)[-1]
+    assert drained.parent_gone
+    assert drained.parent.comm == "leaks"
+    assert (drained.storm.zombies, drained.storm.adopted) == (0, 280)
+    adopter = heard.storms(leaks.pid)[-1]
+    assert not adopter.parent_gone
+    assert adopter.storm.zombies >= 300
+    assert f"(pid {leaks.parent})" not in adopter.cause.evidence[0]
+    pids = {leaks.parent, leaks.pid}
+    for event in events:
+        context = event.storm
+        if context.storm.parent.pid not in pids:
+            continue
+        document = event_document(event, node_name="n", to_wall_ns=0, version="0")
+        assert context.parent.identity == context.storm.parent
+        assert document["parent"]["pid"] == context.storm.parent.pid
+        assert (document["parent"]["state"] is None) is context.parent_gone
+        assert (context.parent.comm == "leaks") is (context.storm.parent.pid == leaks.parent)
 
 
 def counted(told, detected):

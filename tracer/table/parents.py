@@ -27,14 +27,16 @@ class Parents:
     def of(self, pid: int, child_start_ticks: int) -> Identity:
         """Return the parent with that pid of a child that started then.
 
-        A process that started later than the child took the pid of its parent. Where the
-        parent is gone or cannot be read, that is the remembered process with this pid, or
-        else one with UNKNOWN_TICKS.
+        Where the parent is gone or cannot be read, that is the remembered process with this
+        pid, or else one with UNKNOWN_TICKS. A process that started later than the child is
+        not its parent: it took the pid.
         """
         found = self._read(pid)
         if found is None or found.start_ticks > child_start_ticks:
             found = self._remembered.get(pid)
-        return Identity(pid, UNKNOWN_TICKS) if found is None else found
+        if found is None or found.start_ticks > child_start_ticks:
+            return Identity(pid, UNKNOWN_TICKS)
+        return found
 
     def now(self, pid: int) -> Identity:
         """Return the process that has the pid now; as of() where it cannot be read."""
