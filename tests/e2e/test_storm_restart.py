@@ -11,6 +11,7 @@ from support.agent import agent
 from support.scripted import script
 from support.zombies import wait_until
 
+from tracer.clock import boot_ns
 from tracer.procfs.fs import ProcFs
 from tracer.state.store import StateStore
 
@@ -50,10 +51,6 @@ def gauges(port):
     )
 
 
-@pytest.mark.xfail(
-    reason="needs the facts of storms in the saved state (Checkpoint calls restore_storm)",
-    strict=False,
-)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 @pytest.mark.parametrize("lives", [True, False])
 def test_a_storm_is_in_every_count_right_after_a_restart(tmp_path, number, lives):
@@ -62,8 +59,8 @@ def test_a_storm_is_in_every_count_right_after_a_restart(tmp_path, number, lives
     options = ("--min-age", "300ms", "--state-dir", tmp_path, "--no-kubernetes")
 
     def saved(parent):
-        storms = StateStore(tmp_path, ProcFs(Path("/proc")).boot_id()).load().storms
-        return [storm for storm in storms if storm.parent.pid == parent]
+        state = StateStore(tmp_path, ProcFs(Path("/proc")).boot_id()).load(boot_ns())
+        return [storm for storm in state.storms.values() if storm.parent.pid == parent]
 
     with script(LEAKS_UNDER_A_SUBREAPER) as leaks:
         with agent(*options) as first:
