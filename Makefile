@@ -9,6 +9,8 @@ BIN := $(VENV)/bin
 OBJECT := tracer/_objects/tracer.bpf.o
 BPF_SOURCES := $(wildcard bpf/*.c bpf/*.h)
 CLANG ?= clang
+# <asm/types.h> is in the folder of the machine's own architecture.
+BPF_INCLUDES := -I bpf -idirafter /usr/include/$(shell uname -m)-linux-gnu
 
 PACKAGES := clang libbpf1 libbpf-dev python3-venv python3-bpfcc gcc libc6-dev
 # Used by the tests only: runtimes, inits, and languages whose programs leave zombies in
@@ -106,4 +108,4 @@ $(VENV)/.ready-test: $(VENV)/.ready $(VENV)/.apt-test
 
 $(OBJECT): $(BPF_SOURCES) | $(VENV)/.apt
 	@mkdir -p $(@D)
-	$(CLANG) -target bpf -O2 -g -Wall -Werror -mcpu=v2 -I bpf -c bpf/tracer.bpf.c -o $@
+	$(CLANG) -target bpf -O2 -g -Wall -Werror -mcpu=v2 $(BPF_INCLUDES) -c bpf/tracer.bpf.c -o $@

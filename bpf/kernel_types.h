@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The few kernel types that the program reads, declared by hand.
+ * The few types internal to the kernel that the programs read, declared by hand; those
+ * of its user-space interface come from the system's headers.
  *
  * Only names and types matter here: preserve_access_index makes the compiler
  * record each access, and libbpf rewrites the offsets against the BTF of the
@@ -9,36 +10,9 @@
 #ifndef TRACER_KERNEL_TYPES_H
 #define TRACER_KERNEL_TYPES_H
 
-typedef unsigned char __u8;
-typedef unsigned short __u16;
-typedef unsigned int __u32;
-typedef unsigned long long __u64;
-typedef signed char __s8;
-typedef short __s16;
-typedef int __s32;
-typedef long long __s64;
-typedef _Bool bool;
-typedef __u16 __be16;
-typedef __u32 __be32;
-typedef __u32 __wsum;
-
-enum {
-	BPF_ANY = 0,
-	BPF_NOEXIST = 1,
-};
-
-enum {
-	BPF_MAP_TYPE_HASH = 1,
-	BPF_MAP_TYPE_ARRAY = 2,
-	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
-	BPF_MAP_TYPE_LRU_HASH = 9,
-	BPF_MAP_TYPE_QUEUE = 22,
-	BPF_MAP_TYPE_RINGBUF = 27,
-};
-
-enum { BPF_RB_NO_WAKEUP = 1 };
-
-enum { false = 0, true = 1 };
+#include <linux/bpf.h>
+#include <linux/types.h>
+#include <stdbool.h>
 
 #define CORE __attribute__((preserve_access_index))
 
@@ -146,9 +120,5 @@ struct bpf_iter__task {
 	struct bpf_iter_meta *meta;
 	struct task_struct *task;
 } CORE;
-
-struct bpf_raw_tracepoint_args {
-	__u64 args[0];
-};
 
 #endif

@@ -41,8 +41,8 @@ def main():
         print(f"{name}: {losses}")
     for name, why in session.failed.items():
         print(f"{'FAILED' if options.source else 'skipped':8}{name:6}cannot start: {why}")
-    verdicts = [result for row in results.values() for result in row.values()]
-    counts = {word: verdicts.count(word) for word in ("ok", "failed", "skipped")}
+    words = [word for row in results.values() for word in row.values()]
+    counts = {word: words.count(word) for word in ("ok", "failed", "skipped")}
     print(", ".join(f"{count} {word}" for word, count in counts.items()))
     if options.json:
         print(json.dumps(results))
@@ -71,8 +71,8 @@ def parse_options():
 def report(result):
     """Print what came of one scenario."""
     for name, problems in result.wrong.items():
-        result = result.result(name).replace("failed", "FAILED")
-        print(f"{result:8}{name:6}{result.scenario:20}{result.seconds:6.1f} s", flush=True)
+        word = result.result(name).replace("failed", "FAILED")
+        print(f"{word:8}{name:6}{result.scenario:20}{result.seconds:6.1f} s", flush=True)
         for problem in [result.skipped] if result.skipped else problems:
             print(f"        {problem}", flush=True)
 

@@ -90,6 +90,18 @@ class Btf:
             members.append((self._text(member), bits // 8, self._size(number)))
         return Layout(one.size, members)
 
+    def flattened(self, name):
+        """Return the same with the members of nested structs in place of these."""
+        return Layout(self.struct(name).size, list(self._flat(self._named(STRUCT, name), 0)))
+
+    def _flat(self, one, base):
+        for member, number, bits in struct.iter_unpack("<III", one.extra):
+            inner, offset = self.types[number], base + bits // 8
+            if inner.kind == STRUCT:
+                yield from self._flat(inner, offset)
+            else:
+                yield self._text(member), offset, self._size(number)
+
     def enum(self, name):
         """Return the values of an enum."""
         extra = self._named(ENUM, name).extra

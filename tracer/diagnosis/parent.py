@@ -115,12 +115,15 @@ class Parents:
         )
 
     def _complete(self, identity: Identity) -> bool:
-        """Return whether no wait call of it can have been lost.
+        """Return whether every wait of that process was counted.
 
-        The core program counts wait calls in the entry that the fork made: a process that
-        has an entry lost none.
+        The core program counts waits in the entry that it makes at the fork: once that
+        found room, so does every wait.
         """
-        if self._source.losses().forks_lost == 0:
+        losses = self._source.losses()
+        if losses.waits_skipped:
+            return False
+        if not losses.waits_lost:
             return True
         return self._source.name == "core" and self._source.forker(identity) is not None
 

@@ -9,15 +9,18 @@ from tracer.model.process import Forker, Identity, Waits
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """What may have been missed, by the place where it was counted.
+    """What may have been missed, by the place where it was counted. Each count only grows.
 
     Attributes:
-        map_full: forks or exits that found no room in the kernel's table.
-        queue_full: deaths that found no room in the kernel's ageing queue.
-        ring_full: events that found no room in the ring buffer.
-    recursion_misses: times that the kernel skipped a hook, another run of it being under way.
-        parse_errors: moments at which a source could not tell (unparsable or refused).
-        forks_lost: forks that found no room: no zombie is missed, its forker stays unknown.
+        map_full: dead processes without room in the kernel's table.
+        queue_full: deaths without room in the queues in which they age.
+        ring_full: reapings without room in the ring buffer.
+        recursion_misses: times that the kernel skipped the hook of an exit or a release.
+        parse_errors: records and files that could not be parsed.
+        forks_lost: forks without room, or whose hook was skipped: the forker stays unknown.
+        waits_lost: processes without room for counting their waits.
+        waits_skipped: times that the kernel skipped the hook of a wait or an exec.
+        cgroup_names_lost: cgroups without room for their names: the path stays unknown.
     """
 
     map_full: int = 0
@@ -26,6 +29,9 @@ class Losses:
     recursion_misses: int = 0
     parse_errors: int = 0
     forks_lost: int = 0
+    waits_lost: int = 0
+    waits_skipped: int = 0
+    cgroup_names_lost: int = 0
 
     @property
     def total(self) -> int:

@@ -47,28 +47,48 @@ def tokens(text):
 
 
 def members_of(btf, name):
-    """Return (name, offset, size) of each member of a struct that is no padding."""
-    return [member for member in btf.struct(name).members if member[0] != "pad"]
+    """Return (name, offset, size) of each field of a struct, nested ones included, but padding."""
+    return [member for member in btf.flattened(name).members if member[0] != "pad"]
 
 
 @pytest.mark.parametrize(
     ("name", "layout", "mirror"),
     [
         ("zombie", wire.ZOMBIE, wire.ZombieWire),
-        ("gone", wire.GONE, wire.GoneWire),
         ("process", wire.PROCESS, wire.ProcessWire),
         ("counters", wire.COUNTERS, wire.CountersWire),
     ],
 )
 def test_a_struct_is_mirrored(btf, name, layout, mirror):
     assert btf.struct(name).size == layout.size
-    assert members_of(btf, name) == fields_of(layout, mirror._fields)
+    renamed = {"exit_parent_host_pid": "pid", "exit_parent_start": "start"}
+    fields = [renamed.get(field, field) for field in mirror._fields]
+    assert members_of(btf, name) == fields_of(layout, fields)
+
+
+def test_a_record_is_its_header_and_then_what_its_type_says(btf):
+    assert members_of(btf, "record_header") == fields_of(wire.HEADER, ["type"])
+    behind = wire.HEADER.size
+    zombie = btf.struct("zombie_record")
+    assert [member[:2] for member in zombie.members] == [("header", 0), ("zombie", behind)]
+    assert zombie.size == behind + wire.ZOMBIE.size
+    gone = [(name, at - behind, size) for name, at, size in members_of(btf, "gone_record")]
+    assert gone[1:] == fields_of(wire.GONE, wire.GoneWire._fields)
+    assert btf.struct("gone_record").size == behind + wire.GONE.size
+    types = btf.enum("record_type")
+    assert types == {"RECORD_ZOMBIE": wire.RECORD_ZOMBIE, "RECORD_GONE": wire.RECORD_GONE}
+
+
+def test_the_key_of_a_process_is_mirrored(btf):
+    assert members_of(btf, "process_key") == fields_of(wire.PROCESS_KEY, ["pid", "start"])
+    assert btf.struct("process_key").size == wire.PROCESS_KEY.size
 
 
 def test_padding_is_explicit(btf):
     """Bytes that no member names would carry the kernel's stack to user space."""
-    for name in ("zombie", "gone", "process", "counters", "death", "cgroup_key", "cgroup_names"):
-        struct, end = btf.struct(name), 0
+    shared = "zombie_record gone_record process counters death process_key cgroup_key cgroup_names"
+    for name in shared.split():
+        struct, end = btf.flattened(name), 0
         for member, offset, size in struct.members:
             assert offset == end, f"{name} has a hole before {member}"
             end = offset + size

@@ -1,18 +1,35 @@
-"""The structs of bpf/tracer.h, as bytes. tests/test_wire.py compares the two through BTF."""
+"""The structs of bpf/tracer.h, as bytes. tests/sources/core/test_wire.py compares them by BTF.
 
+Zero stands for unknown, as the header says for each field. The fields of nested structs
+follow each other here as they do in memory.
+"""
+
+from collections.abc import Iterator
 from struct import Struct
 from typing import NamedTuple
+
+from tracer.clock import TICK_NS
 
 COMM_LEN = 16
 CGROUP_LEVELS = 16
 CGROUP_NAME_LEN = 128
+START_SHIFT = 24
 
 ORIGIN_INIT = 1
 ORIGIN_SETNS = 2
 
+RECORD_ZOMBIE = 1
+RECORD_GONE = 2
+
+SETTINGS = Struct("=QQQQ")
+"""The program's constants: min_age_ns, settle_ns, tick_ns, watching."""
+
+_BIRTH = "Q3I4x16s"
+_FACTS = "Q5I4x16s"
+
 
 class ZombieWire(NamedTuple):
-    """struct zombie. Zero stands for unknown, as the header says for each field."""
+    """struct zombie."""
 
     pid: int
     tracer_pid: int
@@ -23,33 +40,33 @@ class ZombieWire(NamedTuple):
     start_ns: int
     exit_ns: int
     forker_start_ns: int
-    cgroup_id: int
-    cgroup_hierarchy: int
     forker_pid: int
     origin_pid: int
     origin: int
+    forker_comm: bytes
+    cgroup_id: int
+    cgroup_hierarchy: int
     vpid: int
     pid_namespace: int
     uid: int
     exit_status: int
     comm: bytes
-    forker_comm: bytes
 
 
-ZOMBIE = Struct("=2IQ2I5Q8I16s16s")
+ZOMBIE = Struct(f"=2IQ2I3Q{_BIRTH}{_FACTS}")
 
-ZOMBIE_KEYS = Struct("=I4xQI4xQ96x")
-"""The fields of a records.SnapshotKey, in its order: nothing is left to do in Python."""
+ZOMBIE_KEYS = Struct(f"=I4xQI4xQ{ZOMBIE.size - 32}x")
+"""The fields of a SnapshotKey, in its order: nothing is left to do in Python."""
 
-ZOMBIE_CGROUP_KEYS = Struct("=I4xQI4xQ24xQI60x")
-"""The same with cgroup_id and cgroup_hierarchy: a records.CgroupKey."""
+ZOMBIE_CGROUP_KEYS = Struct(f"=I4xQI4xQ56xQI{ZOMBIE.size - 100}x")
+"""The same with cgroup_id and cgroup_hierarchy: a CgroupKey."""
 
-SETTINGS = Struct("=QQQQ")
-"""The program's constants: min_age_ns, settle_ns, tick_ns, watching."""
+HEADER = Struct("=I4x")
+"""struct record_header: the type of a record in the ring buffer."""
 
 
 class GoneWire(NamedTuple):
-    """struct gone."""
+    """struct gone_record, behind its header."""
 
     start_ns: int
     gone_ns: int
@@ -63,38 +80,44 @@ class ProcessWire(NamedTuple):
     """struct process, what is kept of a process from fork to release."""
 
     start_ns: int
-    exit_ns: int
+    pid: int
+    known: int
+    facts_read: int
+    gone: int
     forker_start_ns: int
-    exit_parent_start_ns: int
-    cgroup_id: int
+    forker_pid: int
+    origin_pid: int
+    origin: int
+    forker_comm: bytes
+    exec_ns: int
     last_wait_ns: int
     last_wait_any_ns: int
-    first_seen_ns: int
     reaped_late_ns: int
-    exec_ns: int
-    task: int
     waits_any: int
     waits_specific: int
     last_wait_pid: int
     reaped: int
     reaped_late: int
-    forker_pid: int
     exit_parent_pid: int
-    origin_pid: int
-    origin: int
-    flags: int
+    exit_parent_host_pid: int
+    exit_parent_start: int
+    task: int
+    exit_ns: int
+    cgroup_id: int
     cgroup_hierarchy: int
     vpid: int
     pid_namespace: int
     uid: int
     exit_status: int
-    pid: int
-    exit_parent_key: int
     comm: bytes
-    forker_comm: bytes
 
 
-PROCESS = Struct("=11Q17I4x16s16s")
+PROCESS = Struct(f"=QI3Bx{_BIRTH}4Q6I2IQQ{_FACTS}")
+
+PROCESS_KEY = Struct("=II")
+"""struct process_key: host pid, start time >> START_SHIFT."""
+
+HOST_PID = Struct("=I")
 
 CGROUP_KEY = Struct("=QI4x")
 
@@ -106,12 +129,25 @@ class CountersWire(NamedTuple):
 
     exits: int
     forks_lost: int
+    waits_lost: int
     map_full: int
     queue_full: int
     ring_full: int
+    names_lost: int
 
 
-COUNTERS = Struct("=5Q")
+COUNTERS = Struct("=7Q")
+
+
+def starts(start_ticks: int) -> Iterator[int]:
+    """Yield the `start` of each process_key that a process of that start time may have.
+
+    Args:
+        start_ticks: as in /proc/PID/stat; a tick touches at most two units of the key.
+    """
+    first_ns = start_ticks * TICK_NS
+    for unit in range(first_ns >> START_SHIFT, ((first_ns + TICK_NS - 1) >> START_SHIFT) + 1):
+        yield unit & 0xFFFFFFFF
 
 
 def text(raw: bytes) -> str:

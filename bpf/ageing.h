@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Deaths, until they are reaped or old enough to be reported.
+ *
+ * Three queues, each in the order of its due times: `pending` for settle_ns, which
+ * nearly all leave by having been reaped; `aged` until the minimum age, so it holds
+ * zombies only, however long that is; `retries` for what has to be checked again soon.
+ */
+#ifndef TRACER_AGEING_H
+#define TRACER_AGEING_H
+
+#define EXIT_DEAD 0x10 /* include/linux/sched.h */
+#define EXIT_ZOMBIE 0x20
+#define SIGNAL_GROUP_EXIT 0x4 /* include/linux/sched/signal.h */
+#define BATCH 64              /* entries of each queue checked in one run */
+#define IDLE_MS 0x7fffffff
+
+/*
+ * A field of a kernel struct. Directly is 14 ns faster, but only a trusted pointer
+ * can be read so, and for each pointer loaded so the verifier searches the kernel's
+ * types by name, which takes it milliseconds (type_is_rcu(), 6.18).
+ */
+#define FIELD(trusted, pointer, field) \
+	((trusted) ? (pointer)->field : BPF_CORE_READ(pointer, field))
+
+/* Reads the facts of a dead process. wait_task_zombie() reports this exit status. */
+static __always_inline void read_facts(struct task_struct *leader, struct facts *facts,
+				       bool trusted)
+{
+	struct signal_struct *signal = FIELD(trusted, leader, signal);
+
+	facts->exit_status = FIELD(trusted, signal, flags) & SIGNAL_GROUP_EXIT
+				     ? FIELD(trusted, signal, group_exit_code)
+				     : FIELD(trusted, leader, exit_code);
+	facts->uid = trusted ? leader->real_cred->uid.val
+			     : BPF_CORE_READ(leader, real_cred, uid.val);
+	bpf_probe_read_kernel(facts->comm, COMM_LEN, leader->comm);
+	read_vpid(leader, &facts->vpid, &facts->pid_namespace);
+	read_cgroup(leader, &facts->cgroup_id, &facts->cgroup_hierarchy);
+}
+
+static __always_inline void copy_history(struct zombie *zombie, struct process *entry)
+{
+	zombie->exit_ns = entry->exit_ns;
+	zombie->exit_parent_pid = entry->exit_parent_pid;
+	zombie->birth = entry->birth;
+}
+
+static __always_inline long report_zombie(struct process *entry)
+{
+	struct task_struct *task = (void *)entry->task, *parent;
+	struct zombie_record record = {};
+	struct zombie *zombie = &record.zombie;
+
+	record.header.type = RECORD_ZOMBIE;
+	if (!entry->facts_read) {
+		read_facts(task, &entry->facts, false);
+		entry->facts_read = 1;
+	}
+	zombie->facts = entry->facts;
+	copy_history(zombie, entry);
+	zombie->dead_since_ns = entry->exit_ns;
+	zombie->start_ns = entry->start_ns;
+	zombie->start_ticks = entry->start_ns / tick_ns;
+	zombie->pid = entry->pid;
+	parent = BPF_CORE_READ(task, real_parent, group_leader);
+	zombie->parent_pid = visible_pid(parent, BPF_CORE_READ(parent, pid));
+	if (BPF_CORE_READ(task, ptrace)) {
+		parent = BPF_CORE_READ(task, parent, group_leader);
+		zombie->tracer_pid = visible_pid(parent, BPF_CORE_READ(parent, pid));
+	}
+	/* User space is about to read: it needs no wake-up. */
+	return bpf_ringbuf_output(&events, &record, sizeof(record), BPF_RB_NO_WAKEUP);
+}
+
+enum stage { STAGE_DYING, STAGE_ZOMBIE, STAGE_RELEASED };
+
+/*
+ * How far a death has come. Between the exit hook and exit_notify() a process gives
+ * back its memory, which takes a large one seconds (from 6.16 on the hook comes
+ * before exit_mm()); and between release_task() and the free hook is an RCU grace
+ * period. Freed memory may be read here: wait_task_zombie() and exit_notify() leave
+ * EXIT_DEAD behind before a release, and another task has another start time.
+ */
+static __always_inline enum stage stage_of(struct process *entry, __u32 host_pid)
+{
+	struct task_struct *task = (void *)entry->task;
+	int state;
+
+	if (BPF_CORE_READ(task, start_boottime) != entry->start_ns ||
+	    BPF_CORE_READ(task, pid) != (int)host_pid)
+		return STAGE_RELEASED;
+	state = BPF_CORE_READ(task, exit_state);
+	if (state == EXIT_ZOMBIE)
+		return STAGE_ZOMBIE;
+	return state == EXIT_DEAD ? STAGE_RELEASED : STAGE_DYING;
+}
+
+enum outcome { DEATH_DONE, DEATH_RETRY, DEATH_RING_FULL };
+
+/*
+ * Reports a death that has reached the minimum age, if it is still unreaped. Global,
+ * so that the verifier walks through it once and not in each round of the loops below
+ * (and with scalars only: pointers to memory are accepted from Linux 5.12 on).
+ */
+__noinline int check_death(__u32 host_pid, __u32 start, __u64 exit_ns)
+{
+	struct process_key key = { .pid = host_pid, .start = start };
+	struct process *entry = bpf_map_lookup_elem(&processes, &key);
+	enum stage stage;
+	long error;
+
+	if (!entry || entry->exit_ns != exit_ns)
+		return DEATH_DONE;
+	if (entry->gone) { /* on_free could not delete it, or is about to */
+		error = bpf_map_delete_elem(&processes, &key);
+		return error && error != -ENOENT ? DEATH_RETRY : DEATH_DONE;
+	}
+	stage = stage_of(entry, host_pid);
+	if (stage == STAGE_DYING)
+		return DEATH_RETRY;
+	if (stage == STAGE_RELEASED || entry->known)
+		return DEATH_DONE;
+	/* Before the report: struct process says why. */
+	entry->known = 1;
+	if (!report_zombie(entry))
+		return DEATH_DONE;
+	entry->known = 0;
+	return DEATH_RING_FULL;
+}
+
+static __always_inline __u32 ms_until(__u64 due, __u64 now)
+{
+	__u64 ms = due > now ? (due - now) / NSEC_PER_MSEC + 1 : 1;
+
+	return ms < IDLE_MS ? ms : IDLE_MS;
+}
+
+/* Moves deaths on that are settle_ns old and unreaped. Returns as expire does. */
+static __always_inline __u32 settle_pending(__u64 now)
+{
+	struct death death = {};
+	struct process *entry;
+	int i;
+
+	for (i = 0; i < BATCH; i++) {
+		if (bpf_map_peek_elem(&pending, &death))
+			return IDLE_MS;
+		/* It matters only when it reaches the minimum age. */
+		if (now < death.due_ns)
+			return ms_until(death.exit_ns + min_age_ns, now);
+		bpf_map_pop_elem(&pending, &death);
+		entry = bpf_map_lookup_elem(&processes, &death.key);
+		if (!entry || entry->exit_ns != death.exit_ns || entry->gone)
+			continue;
+		death.due_ns = death.exit_ns + min_age_ns;
+		if (bpf_map_push_elem(&aged, &death, 0))
+			COUNT(queue_full);
+	}
+	return 0;
+}
+
+/* Checks the deaths of a queue that are due. Returns as expire does. */
+static __always_inline __u32 check_due(void *queue, __u64 now)
+{
+	struct death death = {};
+	int i, outcome;
+
+	for (i = 0; i < BATCH; i++) {
+		if (bpf_map_peek_elem(queue, &death))
+			return IDLE_MS;
+		if (now < death.due_ns)
+			return ms_until(death.due_ns, now);
+		outcome = check_death(death.key.pid, death.key.start, death.exit_ns);
+		if (outcome == DEATH_RING_FULL) /* it stays in the queue: nothing is lost */
+			return 1;
+		bpf_map_pop_elem(queue, &death);
+		death.due_ns = now + RETRY_NS;
+		if (outcome == DEATH_RETRY && bpf_map_push_elem(&retries, &death, 0))
+			COUNT(queue_full);
+	}
+	return 0;
+}
+
+#endif

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The snapshot: every zombie of the minimum age, from the task iterator. */
+#ifndef TRACER_SNAPSHOT_H
+#define TRACER_SNAPSHOT_H
+
+/*
+ * When a zombie whose death was not seen ran last, which is when it died: a dead
+ * leader is never scheduled again. sched_info has the scheduler's clock, which drifts
+ * from the boot clock: so the distance to the reader's own last arrival is taken. The
+ * result is too early by one time slice at most.
+ */
+static __always_inline __u64 last_ran(struct task_struct *task, __u64 now)
+{
+	struct task_struct *reader = (void *)bpf_get_current_task();
+	__u64 arrived, reader_arrived;
+
+	if (!bpf_core_field_exists(task->sched_info)) /* without CONFIG_SCHED_INFO */
+		return 0;
+	arrived = BPF_CORE_READ(task, sched_info.last_arrival);
+	reader_arrived = BPF_CORE_READ(reader, sched_info.last_arrival);
+	if (!arrived || reader_arrived < arrived || reader_arrived - arrived > now)
+		return 0;
+	return now - (reader_arrived - arrived);
+}
+
+/*
+ * A leader in EXIT_ZOMBIE whose other threads live is not a zombie: delay_group_leader()
+ * keeps wait() from seeing it.
+ */
+static __always_inline bool is_zombie(struct task_struct *task)
+{
+	return task->exit_state == EXIT_ZOMBIE && task->pid == task->tgid &&
+	       task->signal->nr_threads == 1;
+}
+
+/* Adds an entry for a zombie that has none, so that its reaping will be reported. */
+static __always_inline void adopt(struct zombie *zombie, struct process_key *key)
+{
+	struct process adopted = {};
+
+	adopted.pid = zombie->pid;
+	adopted.start_ns = zombie->start_ns;
+	adopted.facts = zombie->facts;
+	adopted.facts_read = 1;
+	adopted.known = 1;
+	if (bpf_map_update_elem(&processes, key, &adopted, BPF_ANY))
+		COUNT(map_full);
+	else
+		remember_host_pid(zombie->pid, zombie->start_ns, key->pid);
+}
+
+static __always_inline void report_to_snapshot(struct seq_file *seq, struct task_struct *task)
+{
+	__u64 now = bpf_ktime_get_boot_ns();
+	struct zombie zombie = {};
+	struct process_key key;
+	struct process *entry;
+
+	zombie.start_ns = task->start_boottime;
+	key = process_key(task->pid, zombie.start_ns);
+	entry = find_process(&key, zombie.start_ns);
+	/* Younger ones are in the queues and come by themselves. */
+	if (entry && entry->exit_ns && now < entry->exit_ns + min_age_ns)
+		return;
+	zombie.pid = visible_pid(task, key.pid);
+	if (!zombie.pid)
+		return;
+	zombie.start_ticks = zombie.start_ns / tick_ns;
+	zombie.parent_pid =
+		visible_pid(task->real_parent->group_leader, task->real_parent->tgid);
+	if (task->ptrace)
+		zombie.tracer_pid = visible_pid(task->parent->group_leader, task->parent->tgid);
+	if (entry)
+		copy_history(&zombie, entry);
+	zombie.dead_since_ns = zombie.exit_ns ? zombie.exit_ns : last_ran(task, now);
+	if (entry && entry->facts_read) {
+		zombie.facts = entry->facts;
+	} else {
+		read_facts(task, &zombie.facts, true);
+		if (entry) {
+			entry->facts = zombie.facts;
+			entry->facts_read = 1;
+		}
+	}
+
+	/* With no room left in the buffer, the kernel runs us for this task again. */
+	if (bpf_seq_write(seq, &zombie, sizeof(zombie)))
+		return;
+	if (entry)
+		entry->known = 1;
+	else if (watching)
+		adopt(&zombie, &key);
+}
+
+#endif

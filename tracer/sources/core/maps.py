@@ -1,0 +1,74 @@
+"""The maps of a loaded object: lookups by key, and the ring buffer."""
+
+import ctypes
+import errno
+
+from tracer.errors import PermanentError
+from tracer.sources.core.libbpf import SAMPLE_CALLBACK, Libbpf, describe
+from tracer.sources.failures import failure
+
+
+class Map:
+    """A map of a loaded object."""
+
+    def __init__(self, libbpf: Libbpf, name: str, fd: int, value_size: int) -> None:
+        self._lookup = libbpf.calls.bpf_map_lookup_elem
+        self._name = name
+        self.fd = fd
+        self._value = ctypes.create_string_buffer(value_size)
+
+    def lookup(self, key: bytes) -> bytes | None:
+        """Return the value under that key, None when there is none.
+
+        Raises:
+            TemporaryError, PermanentError: the map could not be read; that says nothing
+                about the key.
+        """
+        if self._lookup(self.fd, key, self._value) < 0:
+            number = ctypes.get_errno()
+            if number == errno.ENOENT:
+                return None
+            raise failure(f"the BPF map {self._name} cannot be read", number)
+        return self._value.raw
+
+
+class RingBuffer:
+    """Reads a ring buffer map into a list of byte strings."""
+
+    def __init__(self, libbpf: Libbpf, fd: int) -> None:
+        self._libbpf = libbpf
+        self._taken: list[bytes] = []
+        # Copies and returns: the bytes are the kernel's again afterwards.
+        self._callback = SAMPLE_CALLBACK(self._take)
+        self._pointer: int | None = libbpf.calls.ring_buffer__new(fd, self._callback, None, None)
+        if not self._pointer:
+            raise PermanentError(
+                describe("the ring buffer cannot be read", ctypes.get_errno(), libbpf.take_log())
+            )
+
+    def _take(self, _context: int, data: int, size: int) -> int:
+        self._taken.append(ctypes.string_at(data, size))
+        return 0
+
+    def fd(self) -> int:
+        """Return a descriptor that is readable when there is something."""
+        return int(self._libbpf.calls.ring_buffer__epoll_fd(self._pointer))
+
+    def consume(self) -> list[bytes]:
+        """Return all samples that are there, oldest first.
+
+        Raises:
+            TemporaryError, PermanentError: the buffer could not be read.
+        """
+        result = self._libbpf.calls.ring_buffer__consume(self._pointer)
+        if result < 0:
+            raise failure("the ring buffer cannot be read", -result)
+        taken = self._taken.copy()
+        self._taken.clear()
+        return taken
+
+    def close(self) -> None:
+        """Free it. A second call does nothing."""
+        if self._pointer:
+            self._libbpf.calls.ring_buffer__free(self._pointer)
+            self._pointer = None

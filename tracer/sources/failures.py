@@ -1,0 +1,30 @@
+"""Failed system calls of the sources, as the kind of error that says what happens next."""
+
+import errno
+import os
+
+from tracer.errors import PermanentError, TemporaryError, TracerError
+
+TEMPORARY = frozenset(
+    {
+        errno.EAGAIN,
+        errno.EBUSY,
+        errno.EINTR,
+        errno.EIO,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOMEM,
+    }
+)
+"""Another try may succeed; after any other errno it cannot."""
+
+
+def failure(what: str, number: int) -> TracerError:
+    """Return the error for a failed call.
+
+    Args:
+        what: what failed, as a clause: "the task iterator cannot be read".
+        number: its errno.
+    """
+    text = f"{what}: {os.strerror(number)} (errno {number})"
+    return TemporaryError(text) if number in TEMPORARY else PermanentError(text)
