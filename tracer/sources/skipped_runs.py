@@ -58,4 +58,4 @@ class SkippedRuns:
 
     def count(self, *hooks: str) -> int:
         """Return how often these hooks together were skipped, as of the last update()."""
-        return sum(self._counts[hook] for hook in hooks)
+        return sum(self._counts.get(hook, 0) for hook in hooks)

@@ -1,4 +1,4 @@
-"""Who forked whom and who waits how, as the bcc program saw it."""
+"""Which process forked which, and how processes wait, as the bcc program saw it."""
 
 from tracer.clock import TICK_NS, ticks
 from tracer.model import Forker, Identity, Waits
@@ -7,14 +7,14 @@ from tracer.procfs.parse import text
 from tracer.sources.bcc.load import Program
 
 
-class Family:
+class Ancestry:
     """Answers from the program's maps and /proc.
 
     Args:
         program: attached just now.
         procfs: the host's.
         offset_ns: from the program's clock to the boot clock.
-        attached_boot_ns: since when births and waits are seen.
+        attached_boot_ns: since when forks and waits are seen.
     """
 
     def __init__(
@@ -24,8 +24,8 @@ class Family:
         self._procfs = procfs
         self._offset_ns = offset_ns
         self._attached_boot_ns = attached_boot_ns
-        # Who lives now may fork later and be gone when we are asked: its start time is kept
-        # here, that of later ones by the program.
+        # A process that lives now may fork later and be gone when we are asked: its start time
+        # is kept here, that of later ones by the program.
         stats = (procfs.stat(pid) for pid in procfs.pids())
         self._before = {s.pid: s.start_ticks for s in stats if s and not s.is_zombie}
 
@@ -47,7 +47,7 @@ class Family:
         )
 
     def forker(self, identity: Identity) -> Forker | None:
-        """Return who forked that process; None when nobody saw it."""
+        """Return who forked that process; None when that was not seen."""
         birth = self._program.births.get(identity.pid)
         if birth is None:
             return None
@@ -63,7 +63,7 @@ class Family:
     def _start_of_forker(self, pid: int, start_ns: int, child: Identity) -> int | None:
         """Return the start of a forker: exact while it is in /proc, else good to a tick."""
         stat = self._procfs.stat(pid)
-        # Who has its pid and is older than its child is no other.
+        # A process with its pid that is older than its child is the same one.
         if stat is not None and stat.start_ticks < child.start_ticks:
             return stat.start_ticks
         return ticks(start_ns + self._offset_ns) if start_ns else self._before.get(pid)

@@ -5,7 +5,7 @@ import re
 import struct
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 from tracer.errors import PermanentError
 from tracer.sources.bcc.maps import Counters, HashMap, Queue
 from tracer.sources.bcc.tracefs import with_tracefs
+from tracer.sources.skipped_runs import SkippedRuns
 
 _HERE = Path(__file__).parent
 SOURCE = _HERE / "zombie.c"
@@ -31,7 +32,7 @@ GONE = struct.Struct("=QQQII")
 WAITS = struct.Struct("=7QII")
 """struct waits: any, specific, last, last_any, reaped, late, late_ns, last_specific, padding."""
 
-EXITS, BIRTHS_FULL, DEATHS_FULL, GONE_FULL = range(4)
+EXITS, BIRTHS_FULL, DEATHS_FULL, GONE_FULL, WAITS_FULL = range(5)
 """enum counter."""
 
 _CLOCKS = ("bpf_ktime_get_boot_ns", "bpf_ktime_get_ns")
@@ -45,28 +46,19 @@ class Program:
     Attributes:
         bpf: bcc's object, which owns everything.
         clock: the helper that its times come from.
-        hooks: where the kernel tells of fork, exit, free and wait (proc(5), fdinfo).
+        skipped: how often the kernel skipped the hooks fork, exit, free and wait.
         births, deaths, reported, waits, gone, counters: its maps (zombie.c).
     """
 
     bpf: Any
     clock: str
-    hooks: Mapping[str, Path]
+    skipped: SkippedRuns
     births: HashMap
     deaths: HashMap
     reported: HashMap
     waits: HashMap
     gone: Queue
     counters: Counters
-
-    def missed(self, hook: str) -> int:
-        """Return how often the kernel skipped the exit, free, fork or wait hook.
-
-        It counts them since Linux 5.12, for other tracepoints than raw ones since 6.7; 0 before.
-        """
-        lines = self.hooks[hook].read_bytes().split(b"\n")
-        counts = [line for line in lines if line.startswith(b"recursion_misses:")]
-        return int(counts[0].split()[1]) if counts else 0
 
     @property
     def monotonic(self) -> bool:
@@ -75,11 +67,11 @@ class Program:
 
 
 def load(map_entries: int, reported_entries: int, clocks: tuple[str, ...] = _CLOCKS) -> Program:
-    """Compile and attach; from here on births and deaths are seen.
+    """Compile and attach; from here on forks and deaths are seen.
 
     Args:
         map_entries: tasks alive at once whose forker is remembered.
-        reported_entries: dead children that can be told to be reaped the moment they are.
+        reported_entries: zombies whose reaping is reported at once.
         clocks: helpers to take the time from, the first that the kernel has.
 
     Raises:
@@ -126,10 +118,9 @@ def load(map_entries: int, reported_entries: int, clocks: tuple[str, ...] = _CLO
     return Program(
         bpf=bpf,
         clock=clock,
-        hooks={
-            name.decode().rpartition("_")[2]: Path(f"/proc/self/fdinfo/{function.fd}")
-            for name, function in bpf.funcs.items()
-        },
+        skipped=SkippedRuns(
+            {name.decode().rpartition("_")[2]: one.fd for name, one in bpf.funcs.items()}
+        ),
         births=HashMap(lib, bpf[b"births"].map_fd, BIRTH),
         deaths=HashMap(lib, bpf[b"deaths"].map_fd, DEATH),
         reported=HashMap(lib, bpf[b"reported"].map_fd, REPORTED),

@@ -6,12 +6,11 @@ and make a ctypes object of each entry; these unpack a whole batch with one call
 
 import ctypes
 import errno
-import os
 import struct
 from collections.abc import Iterator
 from typing import Any
 
-from tracer.errors import PermanentError
+from tracer.sources.failures import failure
 
 _BATCH = 4096
 _MOST_IN_A_BUCKET = 1 << 20
@@ -19,6 +18,25 @@ _NO_BATCH = frozenset({errno.EINVAL, 524})
 """Kernels before 5.6 have no batch operations: EINVAL; ENOTSUPP (524) for a map without them."""
 BPF_ANY = 0
 BPF_EXIST = 2
+_NO_ROOM = frozenset({errno.E2BIG, errno.ENOMEM, errno.ENOSPC})
+
+
+def _check(what: str, result: int, expected: frozenset[int]) -> bool:
+    """Return whether a call succeeded; False when it failed in an expected way.
+
+    Raises:
+        TemporaryError, PermanentError: it failed in another way, which says nothing about
+            the entry.
+    """
+    if result >= 0:
+        return True
+    number = ctypes.get_errno()
+    if number in expected:
+        return False
+    raise failure(f"a map of the bcc program cannot be {what}", number)
+
+
+_ABSENT = frozenset({errno.ENOENT})
 
 
 class HashMap:
@@ -41,7 +59,8 @@ class HashMap:
     def get(self, key: int) -> tuple[Any, ...] | None:
         """Return the value of a key, None when there is none."""
         self._key.value = key
-        if self._lib.bpf_lookup_elem(self._fd, ctypes.byref(self._key), self._buffer) < 0:
+        result = self._lib.bpf_lookup_elem(self._fd, ctypes.byref(self._key), self._buffer)
+        if not _check("read", result, _ABSENT):
             return None
         return self._value.unpack(self._buffer.raw)
 
@@ -50,12 +69,13 @@ class HashMap:
         self._key.value = key
         value = self._value.pack(*fields)
         result = self._lib.bpf_update_elem(self._fd, ctypes.byref(self._key), value, flags)
-        return bool(result == 0)
+        return _check("changed", result, _ABSENT | _NO_ROOM)
 
     def delete(self, key: int) -> None:
         """Remove a key, if it is there."""
         self._key.value = key
-        self._lib.bpf_delete_elem(self._fd, ctypes.byref(self._key))
+        result = self._lib.bpf_delete_elem(self._fd, ctypes.byref(self._key))
+        _check("changed", result, _ABSENT)
 
     def next_key(self, key: int | None) -> int | None:
         """Return the key behind this one in the map's order, the first for None; None at the end.
@@ -65,9 +85,8 @@ class HashMap:
         following = ctypes.c_uint32()
         self._key.value = key or 0
         here = None if key is None else ctypes.byref(self._key)
-        if self._lib.bpf_get_next_key(self._fd, here, ctypes.byref(following)) < 0:
-            return None
-        return following.value
+        result = self._lib.bpf_get_next_key(self._fd, here, ctypes.byref(following))
+        return following.value if _check("read", result, _ABSENT) else None
 
     def items(self) -> Iterator[tuple[Any, ...]]:
         """Yield (key, *fields) of all entries; what changes meanwhile may be missing."""
@@ -111,7 +130,7 @@ class HashMap:
                 self._batches = False
                 return
             if error not in {0, errno.ENOENT}:
-                raise PermanentError(f"cannot read a map of the bcc program: {os.strerror(error)}")
+                raise failure("a map of the bcc program cannot be read", error)
             begun = True
             got = memoryview(values)[: count.value * self._value.size]
             for key, fields in zip(keys, self._value.iter_unpack(got), strict=False):
@@ -132,7 +151,8 @@ class Queue:
     def take(self, most: int) -> Iterator[tuple[Any, ...]]:
         """Yield what is in it, at most so many."""
         for _ in range(most):
-            if self._lib.bpf_lookup_and_delete(self._fd, None, self._buffer) < 0:
+            result = self._lib.bpf_lookup_and_delete(self._fd, None, self._buffer)
+            if not _check("read", result, _ABSENT):
                 return
             yield self._value.unpack(self._buffer.raw)
 
@@ -148,7 +168,6 @@ class Counters:
     def sum(self, index: int) -> int:
         """Return one counter, over all CPUs."""
         key = ctypes.c_uint32(index)
-        if self._lib.bpf_lookup_elem(self._fd, ctypes.byref(key), self._values) < 0:
-            error = os.strerror(ctypes.get_errno())
-            raise PermanentError(f"cannot read the counters of the bcc program: {error}")
+        result = self._lib.bpf_lookup_elem(self._fd, ctypes.byref(key), self._values)
+        _check("read", result, frozenset())
         return sum(self._values)

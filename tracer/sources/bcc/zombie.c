@@ -8,7 +8,7 @@
  * Set by user space with -D: MAP_ENTRIES (tasks), DEATHS_ENTRIES, REPORTED_ENTRIES; NOW, the
  * clock's helper; GROUP_DEAD where the format of sched_process_exit has that field.
  *
- * Every value is mirrored in bcc.py, and tests/test_bcc.py compares the two.
+ * Every value is mirrored in load.py, and tests/sources/bcc/test_bcc.py compares the two.
  */
 
 #define COMM_BYTES 16
@@ -53,7 +53,7 @@ struct waits {
 
 #define LATE_NS 1000000000ULL
 
-enum counter { EXITS, BIRTHS_FULL, DEATHS_FULL, GONE_FULL, COUNTERS };
+enum counter { EXITS, BIRTHS_FULL, DEATHS_FULL, GONE_FULL, WAITS_FULL, COUNTERS };
 
 BPF_PERCPU_ARRAY(counters, u64, COUNTERS);
 BPF_F_TABLE("hash", u32, struct birth, births, MAP_ENTRIES, 0);
@@ -196,7 +196,7 @@ TRACEPOINT_PROBE(sched, sched_process_wait)
 		struct waits none = {};
 
 		if (waits.update(&process, &none))
-			count(BIRTHS_FULL); /* no zombie is missed, as with births */
+			count(WAITS_FULL);
 		waiting = waits.lookup(&process);
 		if (!waiting)
 			return 0;

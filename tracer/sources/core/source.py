@@ -4,23 +4,12 @@ Its state is in the kernel. poll() asks for what has stayed dead for the minimum
 so that thousands of children reaped at once cost Python nothing.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
-from tracer.clock import NS, TICK_NS, boot_ns, ticks
+from tracer.clock import NS, TICK_NS, boot_ns
 from tracer.errors import PermanentError
-from tracer.model import (
-    Cgroup,
-    CgroupKey,
-    CgroupOrigin,
-    Child,
-    Forker,
-    Gone,
-    Identity,
-    Losses,
-    Observation,
-    OriginKind,
-    Waits,
-)
+from tracer.model import Forker, Identity, Losses, Observation, Waits
 from tracer.procfs.pidns import in_host_pid_namespace
 from tracer.sources.core import wire
 from tracer.sources.core.bpf_object import BpfObject, Link, Run, runner
@@ -28,9 +17,10 @@ from tracer.sources.core.cgroup_names import CgroupNames
 from tracer.sources.core.history import Processes, forker_of, waits_of
 from tracer.sources.core.libbpf import Libbpf
 from tracer.sources.core.maps import Map, RingBuffer
+from tracer.sources.core.records import Records
 from tracer.sources.core.snapshot import CoreSnapshot
 from tracer.sources.failures import failure
-from tracer.sources.skipped_runs import SkippedRuns
+from tracer.sources.skipped_runs import SkippedRuns, read_fdinfo
 
 MAP_ENTRIES = 65_536
 """Processes, living and dead, of which the kernel keeps a history (about 240 bytes each)."""
@@ -47,7 +37,6 @@ MAX_RUNS = 4096
 BTF = Path("/sys/kernel/btf/vmlinux")
 
 HOOKS = ("on_fork", "on_exec", "on_exit", "on_free", "on_wait")
-_ORIGINS = {wire.ORIGIN_INIT: OriginKind.INIT, wire.ORIGIN_SETNS: OriginKind.SETNS}
 
 
 def object_bytes(path: Path | None = None) -> bytes:
@@ -79,6 +68,7 @@ class CoreSource:
         map_entries: int = MAP_ENTRIES,
         object_path: Path | None = None,
         hooks: bool = True,
+        read_fdinfo: Callable[[int], bytes] = read_fdinfo,
     ) -> None:
         """Construct it.
 
@@ -87,6 +77,7 @@ class CoreSource:
             map_entries: processes of which a history is kept.
             object_path: another BPF object than the package's.
             hooks: attach the hooks; without them only snapshot() returns zombies.
+            read_fdinfo: returns what /proc says of a descriptor of this process.
         """
         self.attached_boot_ns: int | None = None
         self._min_age_ns = min_age_ns
@@ -98,8 +89,8 @@ class CoreSource:
         self._ring: RingBuffer | None = None
         self._links: list[Link] = []
         self._next_poll_boot_ns = 0
-        self._parse_errors = 0
-        self._skipped = SkippedRuns(dict.fromkeys(HOOKS, -1))
+        self._read_fdinfo = read_fdinfo
+        self._skipped = SkippedRuns({})
 
     def start(self) -> None:
         """Load the object and attach its hooks.
@@ -139,7 +130,7 @@ class CoreSource:
     def _open_maps(self, libbpf: Libbpf, bpf: BpfObject) -> None:
         host_pids = None if self._same_pids else bpf.map("host_pids", wire.HOST_PID.size)
         self._processes = Processes(bpf.map("processes", wire.PROCESS.size), host_pids)
-        self._cgroups = CgroupNames(bpf.map("cgroups", wire.CGROUP_NAMES.size))
+        self._records = Records(CgroupNames(bpf.map("cgroups", wire.CGROUP_NAMES.size)))
         processors = libbpf.calls.libbpf_num_possible_cpus()
         self._counters: Map = bpf.map("counters", wire.COUNTERS.size * processors)
         self._ring = RingBuffer(libbpf, bpf.map("events", 0).fd)
@@ -148,7 +139,9 @@ class CoreSource:
         runner(libbpf, bpf.program_fd("init_pidns"))()
         if self._hooks:
             self._expire = runner(libbpf, bpf.program_fd("expire"))
-            self._skipped = SkippedRuns({hook: bpf.program_fd(hook) for hook in HOOKS})
+            self._skipped = SkippedRuns(
+                {hook: bpf.program_fd(hook) for hook in HOOKS}, self._read_fdinfo
+            )
         self._iterator = bpf.attach_iterator("zombies")
         self._links.append(self._iterator)
         self._iter_create = libbpf.calls.bpf_iter_create
@@ -177,10 +170,7 @@ class CoreSource:
         for _ in range(MAX_RUNS):
             wait_ms = self._expire()
             # Between the runs, so that a storm does not fill the ring buffer.
-            for record in ring.consume():
-                observation = self._observation(record)
-                if observation is not None:
-                    observations.append(observation)
+            observations += self._records.observations(ring.consume())
             if wait_ms:
                 break
         else:
@@ -193,39 +183,6 @@ class CoreSource:
         if self._ring is None:
             raise PermanentError("the core source is not started")
         return self._ring
-
-    def _observation(self, record: bytes) -> Observation | None:
-        """Unpack one record of the ring buffer; None, and counted, when it is of no known type."""
-        body = record[wire.HEADER.size :]
-        (kind,) = wire.HEADER.unpack_from(record) if body else (0,)
-        if kind == wire.RECORD_ZOMBIE and len(body) >= wire.ZOMBIE.size:
-            return self._child(wire.ZombieWire._make(wire.ZOMBIE.unpack_from(body)))
-        if kind == wire.RECORD_GONE and len(body) >= wire.GONE.size:
-            gone = wire.GoneWire._make(wire.GONE.unpack_from(body))
-            return Gone(Identity(gone.pid, ticks(gone.start_ns)), gone.gone_ns)
-        self._parse_errors += 1
-        return None
-
-    def _child(self, raw: wire.ZombieWire) -> Child:
-        path = self._cgroups.path(raw.cgroup_id, raw.cgroup_hierarchy)
-        return Child(
-            identity=Identity(raw.pid, raw.start_ticks),
-            parent_pid=raw.parent_pid,
-            start_boot_ns=raw.start_ns,
-            exit_boot_ns=raw.exit_ns or None,
-            last_ran_boot_ns=None if raw.exit_ns else raw.dead_since_ns or None,
-            exit_status=raw.exit_status,
-            vpid=raw.vpid or None,
-            pid_namespace=raw.pid_namespace or None,
-            uid=raw.uid,
-            comm=wire.text(raw.comm),
-            exit_parent_pid=raw.exit_parent_pid or None,
-            forker=forker_of(raw),
-            origin=_ORIGINS.get(raw.origin),
-            origin_pid=raw.origin_pid or None,
-            cgroup=None if path is None else Cgroup(path, CgroupOrigin.KERNEL),
-            tracer_pid=raw.tracer_pid or None,
-        )
 
     def snapshot(self) -> CoreSnapshot:
         """Return every zombie of the minimum age, read while it is consumed.
@@ -241,7 +198,7 @@ class CoreSource:
         fd = self._iter_create(self._iterator.fd())
         if fd < 0:
             raise failure("the task iterator cannot be opened", -fd)
-        return CoreSnapshot(fd, self._child)
+        return CoreSnapshot(fd, self._records.child)
 
     def losses(self) -> Losses:
         """Return what the kernel counted as lost."""
@@ -251,7 +208,7 @@ class CoreSource:
             queue_full=counters.queue_full,
             ring_full=counters.ring_full,
             recursion_misses=skipped.count("on_exit", "on_free"),
-            parse_errors=self._parse_errors,
+            parse_errors=self._records.parse_errors,
             forks_lost=counters.forks_lost + skipped.count("on_fork"),
             waits_lost=counters.waits_lost,
             waits_skipped=skipped.count("on_wait", "on_exec"),
