@@ -98,25 +98,20 @@ static __always_inline enum stage stage_of(struct process *entry, __u32 host_pid
 
 enum outcome { DEATH_DONE, DEATH_RETRY, DEATH_RING_FULL };
 
-/*
- * Reports a death that has reached the minimum age, if it is still unreaped. Global,
- * so that the verifier walks through it once and not in each round of the loops below
- * (and with scalars only: pointers to memory are accepted from Linux 5.12 on).
- */
-__noinline int check_death(__u32 host_pid, __u32 start, __u64 exit_ns)
+/* Reports a death that has reached the minimum age, if it is still unreaped. */
+static __always_inline enum outcome check_death(struct death *death)
 {
-	struct process_key key = { .pid = host_pid, .start = start };
-	struct process *entry = bpf_map_lookup_elem(&processes, &key);
+	struct process *entry = bpf_map_lookup_elem(&processes, &death->key);
 	enum stage stage;
 	long error;
 
-	if (!entry || entry->exit_ns != exit_ns)
+	if (!entry || entry->exit_ns != death->exit_ns)
 		return DEATH_DONE;
 	if (entry->gone) { /* on_free could not delete it, or is about to */
-		error = bpf_map_delete_elem(&processes, &key);
+		error = bpf_map_delete_elem(&processes, &death->key);
 		return error && error != -ENOENT ? DEATH_RETRY : DEATH_DONE;
 	}
-	stage = stage_of(entry, host_pid);
+	stage = stage_of(entry, death->key.pid);
 	if (stage == STAGE_DYING)
 		return DEATH_RETRY;
 	if (stage == STAGE_RELEASED || entry->known)
@@ -129,6 +124,7 @@ __noinline int check_death(__u32 host_pid, __u32 start, __u64 exit_ns)
 	return DEATH_RING_FULL;
 }
 
+/* Never 0. */
 static __always_inline __u32 ms_until(__u64 due, __u64 now)
 {
 	__u64 ms = due > now ? (due - now) / NSEC_PER_MSEC + 1 : 1;
@@ -136,50 +132,69 @@ static __always_inline __u32 ms_until(__u64 due, __u64 now)
 	return ms < IDLE_MS ? ms : IDLE_MS;
 }
 
-/* Moves deaths on that are settle_ns old and unreaped. Returns as expire does. */
-static __always_inline __u32 settle_pending(__u64 now)
+/*
+ * The three functions that follow take the next death from one queue. They return 0
+ * when they did, else in how many milliseconds they are to be called again. They are
+ * global, so that the verifier walks through each once, and not in each round of the
+ * loop that calls it; with scalars only, because it accepts pointers from 5.12 on.
+ */
+
+/* Moves on a death that is settle_ns old and unreaped. */
+__noinline int settle_next(__u64 now)
 {
 	struct death death = {};
 	struct process *entry;
-	int i;
 
-	for (i = 0; i < BATCH; i++) {
-		if (bpf_map_peek_elem(&pending, &death))
-			return IDLE_MS;
-		/* It matters only when it reaches the minimum age. */
-		if (now < death.due_ns)
-			return ms_until(death.exit_ns + min_age_ns, now);
-		bpf_map_pop_elem(&pending, &death);
-		entry = bpf_map_lookup_elem(&processes, &death.key);
-		if (!entry || entry->exit_ns != death.exit_ns || entry->gone)
-			continue;
-		death.due_ns = death.exit_ns + min_age_ns;
-		if (bpf_map_push_elem(&aged, &death, 0))
-			COUNT(queue_full);
-	}
+	if (bpf_map_peek_elem(&pending, &death))
+		return IDLE_MS;
+	if (now < death.due_ns) /* it matters only when it reaches the minimum age */
+		return ms_until(death.exit_ns + min_age_ns, now);
+	bpf_map_pop_elem(&pending, &death);
+	entry = bpf_map_lookup_elem(&processes, &death.key);
+	if (!entry || entry->exit_ns != death.exit_ns || entry->gone)
+		return 0;
+	death.due_ns = death.exit_ns + min_age_ns;
+	if (bpf_map_push_elem(&aged, &death, 0))
+		COUNT(queue_full);
 	return 0;
 }
 
-/* Checks the deaths of a queue that are due. Returns as expire does. */
-static __always_inline __u32 check_due(void *queue, __u64 now)
+static __always_inline int check_next(void *queue, __u64 now)
 {
 	struct death death = {};
-	int i, outcome;
+	enum outcome outcome;
 
-	for (i = 0; i < BATCH; i++) {
-		if (bpf_map_peek_elem(queue, &death))
-			return IDLE_MS;
-		if (now < death.due_ns)
-			return ms_until(death.due_ns, now);
-		outcome = check_death(death.key.pid, death.key.start, death.exit_ns);
-		if (outcome == DEATH_RING_FULL) /* it stays in the queue: nothing is lost */
-			return 1;
-		bpf_map_pop_elem(queue, &death);
-		death.due_ns = now + RETRY_NS;
-		if (outcome == DEATH_RETRY && bpf_map_push_elem(&retries, &death, 0))
-			COUNT(queue_full);
-	}
+	if (bpf_map_peek_elem(queue, &death))
+		return IDLE_MS;
+	if (now < death.due_ns)
+		return ms_until(death.due_ns, now);
+	outcome = check_death(&death);
+	if (outcome == DEATH_RING_FULL) /* it stays in the queue: nothing is lost */
+		return 1;
+	bpf_map_pop_elem(queue, &death);
+	death.due_ns = now + RETRY_NS;
+	if (outcome == DEATH_RETRY && bpf_map_push_elem(&retries, &death, 0))
+		COUNT(queue_full);
 	return 0;
 }
+
+__noinline int check_next_aged(__u64 now)
+{
+	return check_next(&aged, now);
+}
+
+__noinline int check_next_retry(__u64 now)
+{
+	return check_next(&retries, now);
+}
+
+/* Empties a queue of what is due. Returns as expire does. */
+#define DRAIN(take_next, now)                                       \
+	({                                                          \
+		__u32 wait_ms_ = 0;                                 \
+		for (int i_ = 0; i_ < BATCH && !wait_ms_; i_++)     \
+			wait_ms_ = take_next(now);                  \
+		wait_ms_;                                           \
+	})
 
 #endif

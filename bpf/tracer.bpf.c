@@ -147,7 +147,7 @@ int BPF_PROG(on_fork, struct task_struct *forker, struct task_struct *child)
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(on_exec, struct task_struct *task)
 {
-	note_exec(task);
+	note_exec(task); /* de_thread() has made it the leader */
 	return 0;
 }
 
@@ -202,10 +202,10 @@ SEC("raw_tp")
 int expire(void *ctx)
 {
 	__u64 now = bpf_ktime_get_boot_ns();
-	/* In this order, because each may add to the next one's queue. */
-	__u32 settle_ms = settle_pending(now);
-	__u32 aged_ms = check_due(&aged, now);
-	__u32 retry_ms = check_due(&retries, now);
+	/* In this order, because each may add to the queue of the next. */
+	__u32 settle_ms = DRAIN(settle_next, now);
+	__u32 aged_ms = DRAIN(check_next_aged, now);
+	__u32 retry_ms = DRAIN(check_next_retry, now);
 	__u32 wait_ms = settle_ms < aged_ms ? settle_ms : aged_ms;
 
 	return wait_ms < retry_ms ? wait_ms : retry_ms;

@@ -5,7 +5,7 @@
     python3 -m tests.conformance --source bcc exit_code dead_leader
     TRACER_CONFORMANCE_MIN_AGE=2 python3 -m tests.conformance
                                                        on a slow machine: an emulated guest takes
-                                                       up to a second to tell of a release, and
+                                                       up to a second to report a release, and
                                                        by default 0.3 s makes a zombie
 
 Called from the repository's root, as root. Needs tracer/ (with its BPF object for core, and

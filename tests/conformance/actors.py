@@ -1,4 +1,4 @@
-"""The scenarios: each function makes real processes live and die, and tells what is true of them.
+"""The scenarios: each function makes real processes live and die, and claims what is true of them.
 
 Every one runs in a process of its own, which must not depend on pytest or a compiler.
 """
@@ -12,7 +12,7 @@ import threading
 import time
 
 from . import linux
-from .stage import identity, reap, show, tell, zombie
+from .conversation import claim, identity, reap, show, zombie
 
 MIN_AGE_SECONDS = float(os.environ.get("TRACER_CONFORMANCE_MIN_AGE", "0.3"))
 """The sources of the suite run with it. On a slow machine more than an RCU grace period takes."""
@@ -29,7 +29,7 @@ def scenario(function):
 def in_time(began):
     """Whether what began then was surely not dead for the minimum age: on a busy machine it may be.
 
-    Half of it, for the kernel tells of a release only after an RCU grace period.
+    Half of it, for the kernel reports a release only after an RCU grace period.
     """
     return linux.boot_ns() - began < MIN_AGE_SECONDS * 0.5e9
 
@@ -120,7 +120,7 @@ def custom_signal():
 
 @scenario
 def clone_parent():
-    """A child forks its own sibling: who forked it never was its parent."""
+    """A child forks its own sibling: the forker never was its parent."""
     began = linux.boot_ns()
     forker = linux.fork(
         lambda: (linux.clone(linux.CLONE_PARENT | linux.SIGCHLD, lambda: 6), signal.pause())
@@ -171,15 +171,15 @@ def reparented_twice():
     (pid,) = linux.until(lambda: linux.children(parent_pid), "birth of the child")
     facts = zombie(pid, began, exit_status=8 << 8)
     facts |= {"parent_pid": parent_pid, "exit_parent_pid": parent_pid, "forker": parent_pid}
-    tell(zombies=[facts])
+    claim(zombies=[facts])
     os.kill(parent_pid, signal.SIGKILL)
     linux.until(lambda: pid in linux.children(inner_pid), "the first adoption")
-    tell(parents=[[facts["identity"], inner_pid]])
+    claim(parents=[[facts["identity"], inner_pid]])
     os.kill(inner_pid, signal.SIGKILL)
     linux.until(lambda: pid in linux.children(os.getpid()), "the second adoption")
-    tell(parents=[[facts["identity"], os.getpid()]])
+    claim(parents=[[facts["identity"], os.getpid()]])
     reap(pid, parent_pid, inner_pid)
-    tell(gone=[facts["identity"]])
+    claim(gone=[facts["identity"]])
 
 
 @scenario
@@ -196,10 +196,10 @@ def init_reaps():
     linux.until(lambda: len(linux.children(parent_pid)) == 5, "birth of five")
     mine = {"parent_pid": parent_pid, "exit_parent_pid": parent_pid, "forker": parent_pid}
     facts = [zombie(pid, began, **mine) for pid in linux.children(parent_pid)]
-    tell(zombies=facts)
+    claim(zombies=facts)
     os.kill(parent_pid, signal.SIGKILL)
     reap(parent_pid)
-    tell(gone=[fact["identity"] for fact in facts])
+    claim(gone=[fact["identity"] for fact in facts])
 
 
 @scenario
@@ -222,10 +222,10 @@ def nested_namespaces():
     (pid,) = linux.until(lambda: linux.children(inner), "birth of the child")
     facts = zombie(pid, began, exit_status=9 << 8, vpid=2, pid_namespace="another", origin="init")
     facts |= {"parent_pid": inner, "exit_parent_pid": inner, "forker": inner}
-    tell(zombies=[facts])
+    claim(zombies=[facts])
     os.kill(outer, signal.SIGKILL)
     reap(outer)
-    tell(gone=[facts["identity"]])
+    claim(gone=[facts["identity"]])
 
 
 @scenario
@@ -240,6 +240,37 @@ def thread_execs():
     began = linux.boot_ns()
     pid = linux.fork(execs)
     show(zombie(pid, began, exit_status=10 << 8, comm="sh"))
+
+
+@scenario
+def slow_exit():
+    """A process has begun to exit and cannot finish: no zombie, until it can.
+
+    It is pid 1 of a pid namespace, and waits in there for a zombie that came from outside
+    and whose parent does not reap it yet.
+    """
+    linux.unshare_pids()
+    began = linux.boot_ns()
+    init = linux.fork(signal.pause)
+    facts = {"vpid": 1, "pid_namespace": "another", "exit_status": signal.SIGKILL}
+    hear, say = os.pipe()
+
+    def outside():
+        with open(f"/proc/{init}/ns/pid") as namespace:
+            linux.checked(linux.LIBC.setns(namespace.fileno(), linux.CLONE_NEWPID))
+        guest = linux.fork(lambda: 0)
+        linux.dead(guest)
+        os.kill(init, signal.SIGKILL)
+        os.read(hear, 1)
+        reap(guest)
+
+    host = linux.fork(outside)
+    linux.until(lambda: linux.is_exiting(init), "the exit that is stuck")
+    time.sleep(MIN_AGE_SECONDS * 2)
+    claim(silent=[identity(init)])
+    os.write(say, b"x")
+    reap(host)
+    show(zombie(init, began, origin="init", **facts))
 
 
 @scenario
@@ -260,7 +291,7 @@ def dead_leader():
     pid = linux.fork(leaderless)
     linux.until(lambda: linux.stat(pid)[0] == "Z", "death of the leader")
     time.sleep(MIN_AGE_SECONDS * 2)
-    tell(silent=[identity(pid)])
+    claim(silent=[identity(pid)])
     began = linux.boot_ns()
     os.close(release)
     show(zombie(pid, began, exit_status=11 << 8))
@@ -296,7 +327,7 @@ def sigchld_ignored():
     identities = [identity(pid) for pid in pids]
     os.close(release)
     linux.until(lambda: not any(map(linux.stat, pids)), "the end of all")
-    tell(silent=identities)
+    claim(silent=identities)
 
 
 @scenario
@@ -312,7 +343,7 @@ def reaped_in_time():
         if in_time(began):
             quick.append(mine)
     time.sleep(MIN_AGE_SECONDS)
-    tell(silent=quick)
+    claim(silent=quick)
 
 
 @scenario
@@ -331,12 +362,12 @@ def one_in_ten():
         reap(pid)
         if in_time(born):
             reaped.append(mine)
-    tell(zombies=left)
+    claim(zombies=left)
     # Two of one pid within one tick of the clock would be one identity.
     kept = [fact["identity"] for fact in left]
-    tell(silent=[mine for mine in reaped if mine not in kept])
+    claim(silent=[mine for mine in reaped if mine not in kept])
     reap(*(pid for pid, _ in kept))
-    tell(gone=kept)
+    claim(gone=kept)
 
 
 @scenario
@@ -352,11 +383,11 @@ def pid_reused():
             reap(linux.fork_as(chosen, lambda: 0))
             break
         except PermissionError as error:
-            tell(skip=f"clone3 may not choose a pid: {error}")
+            claim(skip=f"clone3 may not choose a pid: {error}")
             return
         except OSError as error:
             if error.errno == 38:
-                tell(skip="no clone3")
+                claim(skip="no clone3")
                 return
     for number in range(60):
         reap(linux.fork_as(chosen, lambda: 0))
@@ -364,12 +395,12 @@ def pid_reused():
             time.sleep(0.02)  # let some frees of earlier holders come while a later one lives
     began = linux.boot_ns()
     first = zombie(linux.fork_as(chosen, lambda: 12), began, exit_status=12 << 8)
-    tell(zombies=[first])
+    claim(zombies=[first])
     reap(chosen)
     began = linux.boot_ns()
     second = zombie(linux.fork_as(chosen, lambda: 13), began, exit_status=13 << 8)
     assert first["identity"] != second["identity"]
-    tell(gone=[first["identity"]])
+    claim(gone=[first["identity"]])
     show(second)
 
 
@@ -391,10 +422,10 @@ def ptraced():
     began = linux.boot_ns()
     os.close(release)
     facts = zombie(pid, began, exit_status=14 << 8, tracer_pid=tracer_pid)
-    tell(zombies=[facts])
+    claim(zombies=[facts])
     os.kill(tracer_pid, signal.SIGKILL)
     reap(tracer_pid, pid)
-    tell(gone=[facts["identity"]])
+    claim(gone=[facts["identity"]])
 
 
 @scenario
@@ -407,7 +438,7 @@ def waits():
         os.waitpid(-1, os.WNOHANG)
     for _ in range(3):
         os.waitpid(living, os.WNOHANG)
-    tell(
+    claim(
         waits={
             "identity": identity(os.getpid()),
             "any": 4,
@@ -437,17 +468,17 @@ def entered():
     inside = linux.fork(signal.pause)
     began = linux.boot_ns()
     os.write(say, str(inside).encode())
-    (parent,) = linux.until(lambda: linux.children(outside), "birth of the one who entered")
+    (parent,) = linux.until(lambda: linux.children(outside), "birth of the process that entered")
     (pid,) = linux.until(lambda: linux.children(parent), "birth of its child")
     facts = zombie(
         pid, began, exit_status=15 << 8, vpid=3, pid_namespace="another", origin="entered"
     )
     facts |= {"parent_pid": parent, "exit_parent_pid": parent, "forker": parent}
-    tell(zombies=[facts])
+    claim(zombies=[facts])
     os.kill(inside, signal.SIGKILL)
     os.kill(outside, signal.SIGKILL)
     reap(inside, outside)
-    tell(gone=[facts["identity"]])
+    claim(gone=[facts["identity"]])
 
 
 @scenario
@@ -455,5 +486,5 @@ def older():
     """Zombies that were there before the source: alone in this, the sources start only now."""
     pids = [linux.dead(linux.fork(lambda code=code: code)) for code in range(3)]
     facts = [zombie(pid, 0, exit_status=code << 8) for code, pid in enumerate(pids)]
-    tell(ready=True)
+    claim(ready=True)
     show(*facts)

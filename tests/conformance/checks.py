@@ -13,17 +13,17 @@ from .actors import MIN_AGE_SECONDS
 class Zombies:
     """These are dead and unreaped: each is reported, and what is said of it is true."""
 
-    def __init__(self, told, older):
-        self.told = told
+    def __init__(self, claimed, older):
+        self.claimed = claimed
         self.older = older
 
     def ready(self, watcher):
-        return all(Identity(*each["identity"]) in watcher.detected for each in self.told)
+        return all(Identity(*each["identity"]) in watcher.detected for each in self.claimed)
 
     def wrong(self, watcher):
         wrong = []
-        in_snapshot = watcher.snapshot(each["identity"] for each in self.told)
-        for each in self.told:
+        in_snapshot = watcher.snapshot(each["identity"] for each in self.claimed)
+        for each in self.claimed:
             identity = Identity(*each["identity"])
             if identity in watcher.detected:
                 wrong += watcher.wrong_facts(each, older=self.older)
@@ -37,10 +37,10 @@ class Zombies:
 
 
 class Gone:
-    """These were reported, and are reaped: each is told, with a life of at least the minimum age."""
+    """These were reported, and are reaped: each reaping is reported, with a life of at least the minimum age."""
 
-    def __init__(self, told, older):
-        self.identities = [Identity(*each) for each in told]
+    def __init__(self, claimed, older):
+        self.identities = [Identity(*each) for each in claimed]
         self.older = older
         self.least_ns = 0 if older else MIN_AGE_SECONDS * 1e9
 
@@ -52,7 +52,7 @@ class Gone:
         for identity in self.identities:
             life_ns = watcher.reaped.get(identity)
             if life_ns is None:
-                wrong.append(f"not told to be reaped: {identity}")
+                wrong.append(f"not reported as reaped: {identity}")
             elif life_ns < self.least_ns:
                 wrong.append(f"life of {identity} was {life_ns} ns")
         exits = watcher.source.exits()
@@ -65,8 +65,8 @@ class Gone:
 class Silent:
     """These are no zombies: none was ever reported, none is in a snapshot."""
 
-    def __init__(self, told, older):
-        self.identities = [Identity(*each) for each in told]
+    def __init__(self, claimed, older):
+        self.identities = [Identity(*each) for each in claimed]
 
     def ready(self, watcher):
         return True
@@ -83,8 +83,8 @@ class Silent:
 class Parents:
     """A snapshot has these zombies' parents of now."""
 
-    def __init__(self, told, older):
-        self.parents = {Identity(*each): parent for each, parent in told}
+    def __init__(self, claimed, older):
+        self.parents = {Identity(*each): parent for each, parent in claimed}
 
     def ready(self, watcher):
         return True
@@ -101,9 +101,9 @@ class Parents:
 class Waits:
     """A process waited so; a source counts that, or says that it does not know."""
 
-    def __init__(self, told, older):
-        self.identity = Identity(*told.pop("identity"))
-        self.told = told
+    def __init__(self, claimed, older):
+        self.identity = Identity(*claimed.pop("identity"))
+        self.claimed = claimed
 
     def ready(self, watcher):
         return True
@@ -116,7 +116,7 @@ class Waits:
             return ["does not know how the parent waits"]
         return [
             f"waits.{name} is {getattr(waits, name)}, true is {truth}"
-            for name, truth in self.told.items()
+            for name, truth in self.claimed.items()
             if getattr(waits, name) != truth
         ]
 

@@ -1,4 +1,4 @@
-"""The actor's side of the conversation: it tells what it has done, and waits to be told to go on.
+"""The actor's side of the conversation: it claims what it has done, and waits for an answer.
 
 One JSON object a line on stdout; a line on stdin answers each:
     {"zombies": [FACTS, …]}         these are dead and unreaped: every source must report them
@@ -11,7 +11,7 @@ One JSON object a line on stdout; a line on stdin answers each:
 An IDENTITY is [pid, start ticks]. FACTS has `identity`, and what is true of the zombie under the
 names of records.Child; `exit_boot_ns` is [earliest, latest]; `forker` and `tracer_pid` are pids;
 `pid_namespace` is `own` or `another`, seen from the suite; `exit_status_in_proc` is what the
-kernel shows in /proc, where that differs from what it tells the parent.
+kernel shows in /proc, where that differs from what the parent gets.
 """
 
 import json
@@ -22,8 +22,8 @@ import sys
 from . import linux
 
 
-def tell(**message):
-    """Tell what was done, and wait for the answer."""
+def claim(**message):
+    """Claim what was done, and wait for the answer."""
     print(json.dumps(message), flush=True)
     if not sys.stdin.readline():
         os.killpg(0, signal.SIGKILL)  # the suite is gone: leave nothing behind
@@ -60,10 +60,10 @@ def reap(*pids, options=0):
 
 
 def show(*facts, reaping=None):
-    """Tell of zombies, reap them, and tell that they are gone."""
-    tell(zombies=list(facts))
+    """Claim zombies, reap them, and claim that they are gone."""
+    claim(zombies=list(facts))
     if reaping:
         reaping()
     else:
         reap(*(fact["identity"][0] for fact in facts))
-    tell(gone=[fact["identity"] for fact in facts])
+    claim(gone=[fact["identity"] for fact in facts])

@@ -1,4 +1,4 @@
-"""Plays scenarios, several at a time, before several sources, and says what each got wrong."""
+"""Runs scenarios, several at a time, before several sources, and says what each got wrong."""
 
 import contextlib
 import json
@@ -21,7 +21,7 @@ OLDER = "older"
 
 
 class Actor:
-    """The process that plays a scenario."""
+    """The process that runs a scenario."""
 
     def __init__(self, fork_server, scenario):
         self.began = time.monotonic()
@@ -29,17 +29,17 @@ class Actor:
         self._lines = self._socket.makefile("rb")
         self._ended = False
 
-    def has_told(self, timeout=0):
+    def has_message(self, timeout=0):
         """Whether a message, or the end, waits to be read."""
         return bool(select.select([self._socket], [], [], timeout)[0])
 
     def message(self):
-        """Return what it tells.
+        """Return its next claim.
 
         Raises:
             RuntimeError: it failed, which says nothing about a source.
         """
-        if not self.has_told(DEADLINE_SECONDS):
+        if not self.has_message(DEADLINE_SECONDS):
             raise RuntimeError("the scenario itself hangs")
         line = self._lines.readline()
         if line:
@@ -67,7 +67,7 @@ class Result:
     Attributes:
         scenario: its name.
         wrong: what was wrong, by source; empty lists where all is right.
-        skipped: why this kernel cannot play it.
+        skipped: why this kernel cannot run it.
         seconds: how long it took.
     """
 
@@ -85,7 +85,7 @@ class Result:
 
 
 class Session:
-    """Sources that watch together, and scenarios played before them.
+    """Sources that watch together, and the scenarios that run before them.
 
     Attributes:
         watchers: the sources that started.
@@ -103,7 +103,7 @@ class Session:
         self._jobs = jobs
 
     def run(self):
-        """Play all scenarios, yielding each Result when it is there; stops the sources at the end."""
+        """Run all scenarios, yielding each Result when it is there; stops the sources at the end."""
         with ForkServer() as self._fork_server:
             actors = {name: Actor(self._fork_server, name) for name in self._first}
             for actor in actors.values():
@@ -112,7 +112,9 @@ class Session:
                 self._start()
                 for actor in actors.values():
                     actor.answer()
-                yield from self._play({name: self._perform(name, a) for name, a in actors.items()})
+                yield from self._run_all(
+                    {name: self._follow(name, a) for name, a in actors.items()}
+                )
             finally:
                 for actor in actors.values():
                     actor.end()
@@ -131,33 +133,33 @@ class Session:
             else:
                 self.watchers.append(watcher)
 
-    def _play(self, running):
+    def _run_all(self, running):
         """Step sources and scenarios in turn."""
         while running or self._waiting:
             while self._waiting and len(running) < self._jobs:
                 name = self._waiting.pop(0)
-                running[name] = self._perform(name, Actor(self._fork_server, name))
+                running[name] = self._follow(name, Actor(self._fork_server, name))
             for watcher in self.watchers:
                 watcher.step()
-            for name, performance in list(running.items()):
-                result = next(performance)
+            for name, run in list(running.items()):
+                result = next(run)
                 if result is not None:
                     del running[name]
                     yield result
             time.sleep(STEP_SECONDS)
 
-    def _perform(self, scenario, actor):
+    def _follow(self, scenario, actor):
         """Follow one actor; yields None while it waits, and its Result at the end."""
         result = Result(scenario, [watcher.name for watcher in self.watchers])
         try:
             while True:
-                yield from self._until(actor.has_told)
+                yield from self._until(actor.has_message)
                 message = actor.message()
                 if "end" in message or "skip" in message:
                     result.skipped = message.get("skip")
                     break
-                ((kind, told),) = message.items()
-                check = CHECKS[kind](told, scenario == OLDER)
+                ((kind, claimed),) = message.items()
+                check = CHECKS[kind](claimed, scenario == OLDER)
                 yield from self._until(lambda check=check: all(map(check.ready, self.watchers)))
                 for watcher in self.watchers:
                     result.wrong[watcher.name] += check.wrong(watcher)
@@ -168,7 +170,7 @@ class Session:
         finally:
             actor.end()
         for watcher in self.watchers:
-            result.wrong[watcher.name] += [f"told twice: {child}" for child in watcher.doubled]
+            result.wrong[watcher.name] += [f"reported twice: {child}" for child in watcher.doubled]
             watcher.doubled.clear()
         result.seconds = time.monotonic() - actor.began
         yield result

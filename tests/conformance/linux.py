@@ -14,6 +14,7 @@ PR_SET_NAME = 15
 PR_SET_CHILD_SUBREAPER = 36
 PTRACE_SEIZE = 0x4206
 P_PID = os.P_PID
+PF_EXITING = 4  # include/linux/sched.h
 WALL = 0x40000000  # __WALL: children with any exit signal
 
 _CALLS = {
@@ -122,6 +123,12 @@ def stat(pid):
             return file.read().rpartition(b")")[2].decode().split()
     except (FileNotFoundError, ProcessLookupError):
         return None
+
+
+def is_exiting(pid):
+    """Whether a process has begun to exit and is not dead yet."""
+    fields = stat(pid)
+    return fields and int(fields[6]) & PF_EXITING and fields[0] != "Z"
 
 
 def children(parent):

@@ -13,8 +13,8 @@ DOCS = Path(__file__).parents[2] / "docs/sources.md"
 
 
 @pytest.fixture(scope="module")
-def played(request):
-    """The results of all scenarios that were asked for, played together, and their session."""
+def outcome(request):
+    """The results of all scenarios that were asked for, run together, and their session."""
     asked = {
         item.callspec.params["scenario"]
         for item in request.session.items
@@ -27,8 +27,8 @@ def played(request):
 @pytest.mark.kernel
 @pytest.mark.parametrize("source", facts.SOURCES)
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_source_tells_the_truth(scenario, source, played):
-    results, session = played
+def test_source_tells_the_truth(scenario, source, outcome):
+    results, session = outcome
     require(source not in session.failed, f"{source} cannot start: {session.failed.get(source)}")
     require(not results[scenario].skipped, results[scenario].skipped)
     assert results[scenario].wrong[source] == []

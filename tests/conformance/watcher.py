@@ -22,9 +22,9 @@ class Watcher:
 
     Attributes:
         name: of the source.
-        detected: every zombie told, by identity.
+        detected: every zombie reported, by identity.
         reaped: how long each lived, by identity.
-        doubled: zombies told more than once.
+        doubled: zombies reported more than once.
         asked, unknown: how often a fact was asked for that is known mostly, and was not.
     """
 

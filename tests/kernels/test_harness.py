@@ -38,7 +38,7 @@ def outcome(**facts):
     return machine.Outcome(**{**made, **facts})
 
 
-def test_verdicts_tell_the_failures_apart():
+def test_results_say_how_a_guest_failed():
     """Each way of failing has words of its own."""
     assert outcome(status=0).result == "ok"
     assert "exit status 3" in outcome(status=3).result

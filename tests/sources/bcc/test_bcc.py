@@ -10,9 +10,13 @@ import pytest
 from support import anybody
 from support.kernel import require
 
-from tracer.clock import NS
+from tracer.clock import NS, boot_ns
+from tracer.diagnosis.parent import Parents
+from tracer.errors import PermanentError
+from tracer.model import Losses
 from tracer.procfs.fs import ProcFs
 from tracer.sources.bcc import load
+from tracer.sources.bcc.source import BccSource
 
 C_TYPES = {"u64": "Q", "u32": "I", "char": "s"}
 
@@ -108,10 +112,8 @@ def test_without_bcc_one_line_says_what_to_install(tmp_path):
 
 
 @pytest.mark.kernel
-def test_a_compiler_error_is_told_in_the_one_line():
+def test_a_compiler_error_is_in_the_one_line():
     require(os.getuid() == 0, "loading a bcc program needs root")
-    from tracer.errors import PermanentError
-
     with pytest.raises(PermanentError, match=r"main\.c:\d+:\d+: error: expected") as caught:
         load.load(1024, 1024, clocks=("]",))
     assert "\n" not in str(caught.value)
@@ -130,11 +132,42 @@ def test_a_kernel_without_the_boot_clock_helper_gets_the_other_clock():
 
 def test_another_pid_namespace_is_refused(tmp_path):
     """The program's pids are the host's; another /proc would name other processes."""
-    from tracer.errors import PermanentError
-    from tracer.sources.bcc.source import BccSource
-
     (tmp_path / "stat").write_text("cpu 1\n")
     (tmp_path / "1/ns").mkdir(parents=True)
     Path(tmp_path / "1/ns/pid").symlink_to("pid:[4026532000]")
     with pytest.raises(PermanentError, match="hostPID"):
         BccSource(ProcFs(tmp_path), NS).start()
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("hook", ["fork", "exit", "free", "wait"])
+def test_a_skipped_run_of_any_hook_is_counted_where_it_matters(hook):
+    """Skipped waits leave the diagnosis unsure; skipped frees are made up for by reading /proc."""
+    require(os.getuid() == 0, "loading a bcc program needs root")
+    names = []
+
+    def read(descriptor):
+        skipped = names and names[descriptors.index(descriptor)] == hook
+        return b"recursion_misses:\t%d\n" % (3 if skipped else 0)
+
+    source = BccSource(ProcFs(), NS, read_fdinfo=read)
+    try:
+        source.start()
+        functions = source._program.bpf.funcs
+        descriptors = [one.fd for one in functions.values()]
+        source.poll(boot_ns())
+        assert source.losses() == Losses()
+        names = [name.decode().rpartition("_")[2] for name in functions]
+        source.poll(boot_ns() + 2 * NS)
+        losses = source.losses()
+        counts = {
+            "fork": losses.forks_lost,
+            "exit": losses.recursion_misses,
+            "free": 0,
+            "wait": losses.waits_skipped,
+        }
+        assert counts == dict.fromkeys(counts, 0) | ({hook: 3} if hook != "free" else {})
+        complete = Parents(ProcFs(), source, cgroup_root=Path("/")).view(1, boot_ns()).complete
+        assert complete == (hook != "wait")
+    finally:
+        source.close()

@@ -5,7 +5,7 @@ import re
 import struct
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 from tracer.errors import PermanentError
 from tracer.sources.bcc.maps import Counters, HashMap, Queue
 from tracer.sources.bcc.tracefs import with_tracefs
-from tracer.sources.skipped_runs import SkippedRuns
+from tracer.sources.skipped_runs import SkippedRuns, read_fdinfo
 
 _HERE = Path(__file__).parent
 SOURCE = _HERE / "zombie.c"
@@ -66,13 +66,19 @@ class Program:
         return self.clock == _CLOCKS[1]
 
 
-def load(map_entries: int, reported_entries: int, clocks: tuple[str, ...] = _CLOCKS) -> Program:
+def load(
+    map_entries: int,
+    reported_entries: int,
+    clocks: tuple[str, ...] = _CLOCKS,
+    read_fdinfo: Callable[[int], bytes] = read_fdinfo,
+) -> Program:
     """Compile and attach; from here on forks and deaths are seen.
 
     Args:
         map_entries: tasks alive at once whose forker is remembered.
         reported_entries: zombies whose reaping is reported at once.
         clocks: helpers to take the time from, the first that the kernel has.
+        read_fdinfo: returns what /proc says of a descriptor of this process.
 
     Raises:
         PermanentError: bcc, tracefs or rights are missing; says what and what to do.
@@ -119,7 +125,8 @@ def load(map_entries: int, reported_entries: int, clocks: tuple[str, ...] = _CLO
         bpf=bpf,
         clock=clock,
         skipped=SkippedRuns(
-            {name.decode().rpartition("_")[2]: one.fd for name, one in bpf.funcs.items()}
+            {name.decode().rpartition("_")[2]: one.fd for name, one in bpf.funcs.items()},
+            read_fdinfo,
         ),
         births=HashMap(lib, bpf[b"births"].map_fd, BIRTH),
         deaths=HashMap(lib, bpf[b"deaths"].map_fd, DEATH),

@@ -7,6 +7,7 @@ is dead, its parent, start time and exit code.
 
 import itertools
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 from tracer.clock import NS, boot_ns
@@ -26,6 +27,7 @@ from tracer.sources.bcc.ancestry import Ancestry
 from tracer.sources.bcc.load import Program
 from tracer.sources.bcc.reported import Reported
 from tracer.sources.proc.scan import StatSnapshot, child_of, zombie_stats
+from tracer.sources.skipped_runs import read_fdinfo
 
 MAP_ENTRIES = 131_072
 """Tasks alive at once, threads included, whose forker is remembered (100 bytes each)."""
@@ -55,15 +57,23 @@ class BccSource:
         procfs: the host's.
         min_age_ns: the age from which a child is a candidate.
         map_entries: tasks alive at once whose forker is remembered.
+        read_fdinfo: returns what /proc says of a descriptor of this process.
     """
 
     name = "bcc"
 
-    def __init__(self, procfs: ProcFs, min_age_ns: int, map_entries: int = MAP_ENTRIES) -> None:
+    def __init__(
+        self,
+        procfs: ProcFs,
+        min_age_ns: int,
+        map_entries: int = MAP_ENTRIES,
+        read_fdinfo: Callable[[int], bytes] = read_fdinfo,
+    ) -> None:
         self.attached_boot_ns: int | None = None
         self._procfs = procfs
         self._min_age_ns = min_age_ns
         self._map_entries = map_entries
+        self._read_fdinfo = read_fdinfo
         self._pause_ns = min(max(min_age_ns // 10, _SHORTEST_PAUSE_NS), _LONGEST_CHOSEN_PAUSE_NS)
         self._program: Program | None = None
         self._offset_ns = 0
@@ -88,7 +98,7 @@ class BccSource:
                 "spec), or mount the host's /proc and name it with --proc-root"
             )
         reported = min(self._procfs.pid_max() or _REPORTED_ENTRIES, _REPORTED_ENTRIES)
-        self._program = load.load(self._map_entries, reported)
+        self._program = load.load(self._map_entries, reported, read_fdinfo=self._read_fdinfo)
         if self._program.monotonic:
             self._offset_ns = boot_ns() - time.monotonic_ns()
         self.attached_boot_ns = boot_ns()
