@@ -47,7 +47,7 @@ const volatile __u64 watching = 0;   /* the hooks are attached: keep what a snap
 __u32 agent_level;
 __u32 agent_namespace;
 
-/* Preallocated: half as dear in the hooks (docs/cost.md). User space sets the size. */
+/* Preallocated: without, each hook takes twice as long. User space sets the size. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 65536);

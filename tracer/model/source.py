@@ -1,4 +1,4 @@
-"""What a way to see zombies must offer."""
+"""The protocol of a source of zombies, and what a source may have lost."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -46,7 +46,7 @@ class Losses:
 
 
 class Source(Protocol):
-    """A way to see zombies. Not thread-safe: one thread owns it.
+    """A source of zombies. Not thread-safe: one thread owns it.
 
     Constructing one changes nothing; start() attaches. What start(), poll() or
     snapshot() raises is a PermanentError (this source cannot work, or no longer
@@ -90,7 +90,7 @@ class Source(Protocol):
         """Return how that process waited and how its children fared; None when not seen."""
 
     def forker(self, identity: Identity) -> Forker | None:
-        """Return who forked that living process, for explain; None when not seen."""
+        """Return the process that forked that living one, for explain; None when not seen."""
 
     def close(self) -> None:
         """Detach. A second call does nothing."""

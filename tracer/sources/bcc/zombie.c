@@ -14,7 +14,7 @@
 #define COMM_BYTES 16
 #define NO_PREALLOC 1 /* BPF_F_NO_PREALLOC */
 
-/* Who forked a task. Threads have one too: the fork tracepoint gives thread ids only, and
+/* The fork of a task, and its forker. Threads have one too: the fork tracepoint gives thread ids only, and
  * whether a new task is a process shows first when it exits. */
 struct birth {
 	u64 fork_boot_ns;
@@ -100,12 +100,12 @@ TRACEPOINT_PROBE(sched, sched_process_fork)
 	return 0;
 }
 
-/* Fires in do_exit() for every thread. Before 6.16 nothing in its arguments tells the last one:
- * each overwrites the time of the one before, and /proc decides once that is old.
+/* Fires in do_exit() for every thread. Before 6.16 its arguments do not say which is the last
+ * one: each overwrites the time of the one before, and /proc decides once that is old.
  *
  * A raw tracepoint, since it needs no argument but that one, and must not miss anything: other
  * tracepoint programs do not run on a CPU on which another program, or a map system call (in
- * which user space may be preempted), has begun and not ended (trace_call_bpf()). A birth or a
+ * which user space may be preempted), has begun and not ended (trace_call_bpf()). A fork or a
  * free missed so is healed by user space.
  */
 RAW_TRACEPOINT_PROBE(sched_process_exit)
@@ -154,8 +154,8 @@ static inline void settle(u32 forker, u64 exit_boot_ns)
 	}
 }
 
-/* Fires from delayed_put_task_struct(), after every way of being reaped; the current task is
- * anybody. For threads too: nothing but births has an entry under a thread's id. */
+/* Fires from delayed_put_task_struct(), after every way of being reaped; the current task
+ * means nothing. For threads too: nothing but births has an entry under a thread's id. */
 TRACEPOINT_PROBE(sched, sched_process_free)
 {
 	u32 pid = args->pid;

@@ -56,8 +56,8 @@ def child_of(
     Args:
         procfs: where.
         stat: of the zombie.
-        exit_boot_ns: when it died, where somebody watched.
-        forker: who forked it, where somebody watched.
+        exit_boot_ns: when it died, where that was seen.
+        forker: the process that forked it, where that was seen.
     """
     try:
         status = procfs.status(stat.pid)

@@ -1,4 +1,4 @@
-"""The source that needs no BPF: it scans /proc, and knows ages only from first sight."""
+"""The source that needs no BPF: it scans /proc, and counts ages from the first sight of a child."""
 
 import itertools
 import time
@@ -23,7 +23,7 @@ _SHARE_OF_A_CORE = 0.02
 """Scanning never uses more: the pause after a scan is that much longer than it took."""
 _SHORTEST_PAUSE_NS = NS // 10
 _LONGEST_CHOSEN_PAUSE_NS = NS
-"""Without need nobody learns of a zombie later than this after its minimum age."""
+"""A zombie is found this long after its minimum age at the latest, unless scanning takes long."""
 _MARGIN_NS = NS // 50
 """The caller reads its clock this much before a snapshot at most."""
 _RECHECKED = 256
@@ -31,7 +31,7 @@ _RECHECKED = 256
 
 
 class ProcSource:
-    """Finds zombies by looking.
+    """Finds zombies by scanning.
 
     One listing of /proc and one read of `stat` for each process that is not a known zombie.
     Of known ones only a few are read again each time, so that 300,000 of them cost a listing;
@@ -69,7 +69,7 @@ class ProcSource:
             )
 
     def fileno(self) -> int | None:
-        """Return None: nothing tells when a process dies."""
+        """Return None: /proc gives no notice of a death."""
         return None
 
     def next_poll_boot_ns(self, now_boot_ns: int) -> int:  # noqa: ARG002 - part of the contract
@@ -103,7 +103,7 @@ class ProcSource:
         return gone
 
     def snapshot(self) -> Snapshot:
-        """Read every zombie's stat. What is new or gone by it, poll() does not tell again."""
+        """Read every zombie's stat. What is new or gone in it, poll() does not return again."""
         taken_boot_ns = boot_ns()
         stats, _ = self._scan(len(self._known), taken_boot_ns - _MARGIN_NS)
         return StatSnapshot(taken_boot_ns, stats, self._unpack)
@@ -119,7 +119,7 @@ class ProcSource:
             seen_boot_ns: from when on the caller counts the age of new ones.
 
         Returns:
-            the zombies among those looked at, and what changed.
+            the zombies among those read, and what changed.
         """
         began_ns = time.thread_time_ns()
         known = self._known
