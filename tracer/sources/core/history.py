@@ -25,16 +25,22 @@ class Processes:
             TemporaryError, PermanentError: the map could not be read.
         """
         for start in wire.starts(identity.start_ticks):
-            key: bytes | None = wire.PROCESS_KEY.pack(identity.pid, start)
-            if key is not None and self._host_pids is not None:
-                number = self._host_pids.lookup(key)
-                key = number and wire.PROCESS_KEY.pack(*wire.HOST_PID.unpack(number), start)
-            raw = key and self._processes.lookup(key)
-            if raw:
-                process = wire.ProcessWire._make(wire.PROCESS.unpack(raw))
-                if ticks(process.start_ns) == identity.start_ticks:
-                    return process
+            host_pid = self._host_pid(identity.pid, start)
+            if host_pid is None:
+                continue
+            raw = self._processes.lookup(wire.PROCESS_KEY.pack(host_pid, start))
+            if raw is None:
+                continue
+            process = wire.ProcessWire._make(wire.PROCESS.unpack(raw))
+            if ticks(process.start_ns) == identity.start_ticks:
+                return process
         return None
+
+    def _host_pid(self, pid: int, start: int) -> int | None:
+        if self._host_pids is None:
+            return pid
+        raw = self._host_pids.lookup(wire.PROCESS_KEY.pack(pid, start))
+        return None if raw is None else int(wire.HOST_PID.unpack(raw)[0])
 
 
 def waits_of(process: wire.ProcessWire | None, attached_boot_ns: int) -> Waits:
