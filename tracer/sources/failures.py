@@ -27,4 +27,6 @@ def failure(what: str, number: int) -> TracerError:
         number: its errno.
     """
     text = f"{what}: {os.strerror(number)} (errno {number})"
-    return TemporaryError(text) if number in TEMPORARY else PermanentError(text)
+    if number in TEMPORARY:
+        return TemporaryError(text)
+    return PermanentError(f"{text}; restart the agent, or use another --source")

@@ -1,6 +1,7 @@
 """One BPF object: opened, its maps sized, loaded, its programs attached or run."""
 
 import ctypes
+import os
 from collections.abc import Callable
 from typing import Self
 
@@ -183,10 +184,12 @@ def runner(libbpf: Libbpf, program_fd: int) -> Run:
     def run() -> int:
         if call(program_fd, pointer) < 0:
             number = ctypes.get_errno()
-            error = failure("the kernel does not run the ageing program", number)
+            what = "the kernel does not run the ageing program"
             if number in TEMPORARY:
-                raise error
-            raise PermanentError(f"{error}; Linux 5.10 or later is needed")
+                raise failure(what, number)
+            raise PermanentError(
+                f"{what}: {os.strerror(number)} (errno {number}); Linux 5.10 or later is needed"
+            )
         return int(opts.retval)
 
     return run
