@@ -95,7 +95,7 @@ def become(uid, names):
 
 
 def probe(source_name, parent_pid):
-    """Run as the probe: start a source, say so, await the tenant's zombie, tell its facts."""
+    """Run as the probe: start a source, say so, await the tenant's zombie, print its facts."""
     from tracer.clock import NS, boot_ns
     from tracer.errors import TracerError
     from tracer.model import Child, Identity
@@ -162,7 +162,7 @@ def tenant_begins():
 
 
 def one_run(source, names):
-    """Return the facts that a probe with those capabilities told, or {"error": …}."""
+    """Return the facts that a probe with those capabilities printed, or {"error": …}."""
     tenant = subprocess.Popen(
         [sys.executable, "-c", TENANT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
         preexec_fn=tenant_begins,  # noqa: PLW1509 - one thread

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The guest's init: mounts, unpacks the payload, runs the command, tells its exit
+# The guest's init: mounts, unpacks the payload, runs the command, reports its exit
 # status on the second serial port, and powers off. Nothing but busybox is needed.
 busybox [ -d /dev/pts ] || busybox mount -t devtmpfs dev /dev
 exec >/dev/console 2>&1 </dev/null

@@ -1,6 +1,6 @@
 """The least that must work in a guest: the core source loads, sees a death, and sees it reaped.
 
-Prints one line for each stage, so that the last one tells how far it came.
+Prints one line for each stage, so that the last one shows how far it came.
 """
 
 import os

@@ -70,7 +70,7 @@ ZOMBIE = wire.HEADER.pack(wire.RECORD_ZOMBIE) + wire.ZOMBIE.pack(
 GONE = wire.HEADER.pack(wire.RECORD_GONE) + wire.GONE.pack(10**10, boot_ns(), 7)
 
 
-def test_records_are_told_apart_by_their_type():
+def test_the_type_in_its_header_says_what_a_record_is():
     names = SimpleNamespace(path=lambda *_: None)
     records = Records(names)
     # A longer record than ours is one of a later version of the same type.

@@ -74,7 +74,7 @@ def test_a_process_that_is_older_than_the_hooks_is_known_from_its_exec_on():
 
 
 def free_pid():
-    """Return a pid that nobody has and that clone3 may choose."""
+    """Return a pid that is free and that clone3 may choose."""
     top = min(int(Path("/proc/sys/kernel/pid_max").read_text()), 1 << 22)
     for chosen in range(top - 900, top - 800):
         with contextlib.suppress(FileExistsError):
