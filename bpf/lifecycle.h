@@ -26,7 +26,7 @@ static __always_inline struct process *add_process(struct task_struct *leader,
 		return 0;
 	added.start_ns = start_ns;
 	bpf_map_update_elem(&processes, key, &added, flags);
-	entry = bpf_map_lookup_elem(&processes, key);
+	entry = find_process(key, start_ns); /* whether we added it or another thread */
 	if (entry)
 		remember_host_pid(added.pid, start_ns, key->pid);
 	else
