@@ -233,27 +233,35 @@ static __always_inline void report_gone(struct process *entry, __u64 now)
 		COUNT(ring_full);
 }
 
+/* Removes the entry of a process that was released. Returns whether it is gone. */
+static __always_inline bool remove_process(struct process *entry, struct process_key *key,
+					   __u64 now)
+{
+	long error;
+
+	if (entry->exit_ns)
+		note_reaped(entry, now);
+	if (entry->known)
+		report_gone(entry, now);
+	forget_host_pid(entry->pid, entry->start_ns);
+	entry->gone = 1;
+	error = bpf_map_delete_elem(&processes, key);
+	return !error || error == -ENOENT;
+}
+
 /* The process was released: its parent, its tracer or an init has reaped it. */
 static __always_inline void note_free(struct task_struct *leader)
 {
 	__u64 start_ns = leader->start_boottime, now;
 	struct death death = {};
 	struct process *entry;
-	long error;
 
 	death.key = process_key(leader->pid, start_ns);
 	entry = find_process(&death.key, start_ns);
 	if (!entry)
 		return;
 	now = bpf_ktime_get_boot_ns();
-	if (entry->exit_ns)
-		note_reaped(entry, now);
-	if (entry->known)
-		report_gone(entry, now);
-	forget_host_pid(entry->pid, start_ns);
-	entry->gone = 1;
-	error = bpf_map_delete_elem(&processes, &death.key);
-	if (!error || error == -ENOENT)
+	if (remove_process(entry, &death.key, now))
 		return;
 	/*
 	 * EBUSY: we have interrupted an operation on the same buckets. No later process

@@ -34,7 +34,8 @@ static __always_inline bool is_zombie(struct task_struct *task)
 }
 
 /* Adds an entry for a zombie that has none, so that its reaping will be reported. */
-static __always_inline void adopt(struct zombie *zombie, struct process_key *key)
+static __always_inline void adopt(struct zombie *zombie, struct process_key *key,
+				  struct task_struct *task)
 {
 	struct process adopted = {};
 
@@ -43,6 +44,7 @@ static __always_inline void adopt(struct zombie *zombie, struct process_key *key
 	adopted.facts = zombie->facts;
 	adopted.facts_read = 1;
 	adopted.known = 1;
+	adopted.task = (__u64)task;
 	if (bpf_map_update_elem(&processes, key, &adopted, BPF_ANY))
 		COUNT(map_full);
 	else
@@ -86,10 +88,19 @@ static __always_inline void report_to_snapshot(struct seq_file *seq, struct task
 	/* With no room left in the buffer, the kernel runs us for this task again. */
 	if (bpf_seq_write(seq, &zombie, sizeof(zombie)))
 		return;
+	if (entry && entry->known)
+		return;
 	if (entry)
 		entry->known = 1;
 	else if (watching)
-		adopt(&zombie, &key);
+		adopt(&zombie, &key, task);
+	if (watching && !zombie.exit_ns) { /* it is in none of the queues */
+		struct death death = { .key = key };
+
+		if (entry)
+			entry->task = (__u64)task;
+		watch_release(&death, now);
+	}
 }
 
 #endif

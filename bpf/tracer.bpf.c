@@ -37,6 +37,7 @@ struct {
 /* Set before load. */
 const volatile __u64 min_age_ns = 0; /* younger zombies are not reported */
 const volatile __u64 settle_ns = 0;  /* how long a death stays in `pending` */
+const volatile __u64 recheck_ns = 0; /* how often a known zombie is checked */
 const volatile __u64 tick_ns = 1;    /* the unit in which /proc counts start times */
 const volatile __u64 watching = 0;   /* the hooks are attached: keep what a snapshot finds */
 
@@ -83,6 +84,13 @@ struct {
 	__uint(key_size, 0);
 	__uint(value_size, sizeof(struct death));
 } retries SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, 65536);
+	__uint(key_size, 0);
+	__uint(value_size, sizeof(struct death));
+} known SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -205,9 +213,11 @@ int expire(void *ctx)
 	/* In this order, because each may add to the queue of the next. */
 	__u32 settle_ms = DRAIN(settle_next, now);
 	__u32 aged_ms = DRAIN(check_next_aged, now);
+	__u32 known_ms = DRAIN(check_next_known, now);
 	__u32 retry_ms = DRAIN(check_next_retry, now);
 	__u32 wait_ms = settle_ms < aged_ms ? settle_ms : aged_ms;
 
+	wait_ms = wait_ms < known_ms ? wait_ms : known_ms;
 	return wait_ms < retry_ms ? wait_ms : retry_ms;
 }
 

@@ -74,8 +74,9 @@ struct facts {
  *   exit              on_exit. Two threads that leave together may both find that
  *                     nothing lives: they write the same, but for exit_ns, and of the
  *                     deaths that they queue only the one with the final exit_ns counts.
- *   facts, known      expire and zombies. User space runs both, from one thread.
- *   gone              on_free
+ *   facts, known,     expire and zombies. User space runs both, from one thread. (Of a
+ *   release_checks    death that no hook saw, zombies also notes the task.)
+ *   gone              on_free; expire, where on_free does not come
  *
  * exit_ns is written last in its group. expire learns of it from a queue, whose lock
  * orders the two; zombies looks only at tasks in EXIT_ZOMBIE, which follows the exit
@@ -93,7 +94,7 @@ struct process {
 	__u8 known;             /* reported to user space as dead */
 	__u8 facts_read;        /* `facts` is filled */
 	__u8 gone;              /* released; the entry is about to be removed */
-	__u8 pad;
+	__u8 release_checks;    /* how often it was found released, and on_free had not come */
 	struct birth birth;
 	__u64 exec_ns;          /* of its newest exec; 0: none seen */
 	__u64 last_wait_ns;     /* of any kind, as all of this group since exec_ns; 0: never */
@@ -182,6 +183,7 @@ struct counters {
 	__u64 map_full;   /* no entry for a dead process: only a snapshot finds its death or reaping */
 	__u64 queue_full; /* no room in a queue: the same */
 	__u64 ring_full;  /* no room in the ring buffer for a reaping: the same */
+	__u64 releases_missed; /* on_free did not come; expire did its work, with a delay */
 	__u64 names_lost; /* no room for the names of a cgroup: its path stays unknown */
 };
 

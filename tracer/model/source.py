@@ -20,6 +20,7 @@ class Losses:
         forks_lost: forks without room, or whose hook was skipped: the forker stays unknown.
         waits_lost: processes without room for counting their waits.
         waits_skipped: times that the kernel skipped the hook of a wait or an exec.
+        releases_missed: reapings that the kernel did not announce, found by checking.
         cgroup_names_lost: cgroups without room for their names: the path stays unknown.
     """
 
@@ -31,6 +32,7 @@ class Losses:
     forks_lost: int = 0
     waits_lost: int = 0
     waits_skipped: int = 0
+    releases_missed: int = 0
     cgroup_names_lost: int = 0
 
     @property

@@ -290,3 +290,50 @@ def test_a_reaped_zombie_is_reported_gone_once():
         seen.await_all(Gone, dead)
         gone = [one.identity for one in seen if isinstance(one, Gone) and one.identity in dead]
         assert sorted(gone) == sorted(dead)
+
+
+def links_of(source):
+    """Return the links of a started source's hooks, by name."""
+    return dict(zip(HOOKS, source._links[1:], strict=True))
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_a_release_that_the_kernel_does_not_announce_is_found(older):
+    """Linux 6.18 does not fire sched_process_free for all; here it fires for none."""
+    with contextlib.ExitStack() as stack:
+        if older:
+            family = stack.enter_context(zombies(20))
+        source = stack.enter_context(started(recheck_ns=NS // 2))
+        if not older:
+            family = stack.enter_context(zombies(20))
+        links_of(source)["on_free"].destroy()
+        dead, seen = [identity(pid) for pid in family.pids], Seen(source)
+        if older:
+            assert set(dead) <= {Identity(*key[:2]) for key in source.snapshot().keys()}  # noqa: SIM118
+        else:
+            seen.await_all(Child, dead)
+        family.reap(10)
+        seen.await_all(Gone, dead[:10])
+        assert source.losses().releases_missed >= 10
+        time.sleep(1)
+        seen.extend(source.poll(boot_ns()))
+        assert {one.identity for one in seen if isinstance(one, Gone)}.isdisjoint(dead[10:])
+
+
+def test_entries_of_unannounced_releases_do_not_fill_the_map():
+    """Nobody else would remove the entry of a process that was reaped at once."""
+    with started() as source:
+        links_of(source)["on_free"].destroy()
+        pid = linux.fork(signal.pause)
+        short = identity(pid)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        assert source.forker(short) is not None
+        seen = Seen(source)
+
+        def removed():
+            seen.extend(source.poll(boot_ns()))
+            return source.forker(short) is None
+
+        wait_until(removed, what="the removal of its entry")
+        assert short not in {one.identity for one in seen}, "nobody knew of it"

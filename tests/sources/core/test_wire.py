@@ -126,8 +126,14 @@ def test_constants(btf):
     )
     comm = next(size for name, _, size in members_of(btf, "zombie") if name == "comm")
     assert comm == wire.COMM_LEN
-    assert btf.variables(".rodata") == ["min_age_ns", "settle_ns", "tick_ns", "watching"]
-    assert wire.SETTINGS.size == 32
+    assert btf.variables(".rodata") == [
+        "min_age_ns",
+        "settle_ns",
+        "recheck_ns",
+        "tick_ns",
+        "watching",
+    ]
+    assert wire.SETTINGS.size == 40
 
 
 def test_the_reader_of_btf_reads_the_kernel_s_own():

@@ -28,6 +28,9 @@ MAP_ENTRIES = 65_536
 SETTLE_NS = NS // 10
 """After so long, a death that is still unreaped leaves the queue that every death passes."""
 
+RECHECK_NS = 30 * NS
+"""A reported zombie is checked so often, in case the kernel does not announce its release."""
+
 MAX_SLEEP_NS = NS
 """The queue of new deaths is checked at least so often: it has room for 65,536 of them."""
 
@@ -68,6 +71,7 @@ class CoreSource:
         map_entries: int = MAP_ENTRIES,
         object_path: Path | None = None,
         hooks: bool = True,
+        recheck_ns: int = RECHECK_NS,
         read_fdinfo: Callable[[int], bytes] = read_fdinfo,
     ) -> None:
         """Construct it.
@@ -77,12 +81,14 @@ class CoreSource:
             map_entries: processes of which a history is kept.
             object_path: another BPF object than the package's.
             hooks: attach the hooks; without them only snapshot() returns zombies.
+            recheck_ns: how often a reported zombie is checked.
             read_fdinfo: returns what /proc says of a descriptor of this process.
         """
         self.attached_boot_ns: int | None = None
         self._min_age_ns = min_age_ns
         self._map_entries = map_entries
         self._object_path = object_path
+        self._recheck_ns = recheck_ns
         self._hooks = HOOKS if hooks else ()
         self._expire: Run | None = None
         self._object: BpfObject | None = None
@@ -116,12 +122,13 @@ class CoreSource:
 
     def _load(self, bpf: BpfObject) -> None:
         self._same_pids = in_host_pid_namespace()
-        for name in ("processes", "aged"):
+        for name in ("processes", "aged", "known"):
             bpf.resize(name, self._map_entries)
         bpf.resize("host_pids", 1 if self._same_pids else self._map_entries)
         settle_ns = min(SETTLE_NS, self._min_age_ns)
         watching = bool(self._hooks)
-        bpf.set_constants(wire.SETTINGS.pack(self._min_age_ns, settle_ns, TICK_NS, watching))
+        settings = self._min_age_ns, settle_ns, self._recheck_ns, TICK_NS, watching
+        bpf.set_constants(wire.SETTINGS.pack(*settings))
         if not self._hooks:
             for name in (*HOOKS, "expire"):
                 bpf.leave_out(name)
@@ -212,6 +219,7 @@ class CoreSource:
             forks_lost=counters.forks_lost + skipped.count("on_fork"),
             waits_lost=counters.waits_lost,
             waits_skipped=skipped.count("on_wait", "on_exec"),
+            releases_missed=counters.releases_missed,
             cgroup_names_lost=counters.names_lost,
         )
 

@@ -21,8 +21,8 @@ ORIGIN_SETNS = 2
 RECORD_ZOMBIE = 1
 RECORD_GONE = 2
 
-SETTINGS = Struct("=QQQQ")
-"""The program's constants: min_age_ns, settle_ns, tick_ns, watching."""
+SETTINGS = Struct("=QQQQQ")
+"""The program's constants: min_age_ns, settle_ns, recheck_ns, tick_ns, watching."""
 
 _BIRTH = "Q3I4x16s"
 _FACTS = "Q5I4x16s"
@@ -84,6 +84,7 @@ class ProcessWire(NamedTuple):
     known: int
     facts_read: int
     gone: int
+    release_checks: int
     forker_start_ns: int
     forker_pid: int
     origin_pid: int
@@ -112,7 +113,7 @@ class ProcessWire(NamedTuple):
     comm: bytes
 
 
-PROCESS = Struct(f"=QI3Bx{_BIRTH}4Q6I2IQQ{_FACTS}")
+PROCESS = Struct(f"=QI4B{_BIRTH}4Q6I2IQQ{_FACTS}")
 
 PROCESS_KEY = Struct("=II")
 """struct process_key: host pid, start time >> START_SHIFT."""
@@ -133,10 +134,11 @@ class CountersWire(NamedTuple):
     map_full: int
     queue_full: int
     ring_full: int
+    releases_missed: int
     names_lost: int
 
 
-COUNTERS = Struct("=7Q")
+COUNTERS = Struct("=8Q")
 
 
 def starts(start_ticks: int) -> Iterator[int]:
