@@ -1,6 +1,7 @@
 """The agents in a cluster, reached with kubectl: which there are, and commands run in them."""
 
 import json
+import select
 import subprocess
 import sys
 import threading
@@ -133,6 +134,7 @@ class Kubectl:
         ]
         for thread in threads:
             thread.start()
+        threading.Thread(target=_end_with_reader, args=(running,), daemon=True).start()
         try:
             status = max(process.wait() for process in running)
             for thread in threads:
@@ -143,6 +145,19 @@ class Kubectl:
         sys.stdout.flush()
         # A process that a signal ended has a negative status.
         return max(status, 0)
+
+
+def _end_with_reader(running: Sequence["subprocess.Popen[str]"]) -> None:
+    """End the commands when nobody reads their lines any more (`| head -1`).
+
+    poll() without events reports only that the other end is closed. Without it the next
+    line would show that, and on a quiet cluster there is no next line.
+    """
+    watch = select.poll()
+    watch.register(sys.stdout.fileno(), 0)
+    watch.poll()
+    for process in running:
+        process.terminate()
 
 
 class _LinePrinter:
