@@ -33,7 +33,7 @@ def with_only(*capabilities):
 
 def run(program, *prefix, options=("--no-kubernetes",)):
     return subprocess.run(
-        [*prefix, "/usr/bin/python3", "-m", "tracer.doctor", *options],
+        [*prefix, "/usr/bin/python3", "-m", "tracer", "doctor", *options],
         env={**os.environ, "PYTHONPATH": program},
         cwd="/",
         capture_output=True,
