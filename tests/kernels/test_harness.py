@@ -1,6 +1,9 @@
 """The harness must not take silence, a cut-off run or a talkative guest for success."""
 
+from pathlib import Path
+
 import machine
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,6 +26,41 @@ def test_what_the_command_prints_cannot_stand_for_its_status(said, status):
     text = f"@started 7.2\n{said}\n@status 0\nmore\n@status {status}\n"
     assert machine.parse(text)[2] == status
     assert machine.parse(f"@started 7.2\n{said}\n@status 0\nmore")[2] is None
+
+
+QEMU = """#!/bin/sh
+echo >>{folder}/boots
+for word; do case $word in file:*.console) console=${{word#file:}} ;; file:*) result=${{word#file:}} ;; esac; done
+if [ $(wc -l <{folder}/boots) -le {panics} ]; then
+	echo 'Kernel panic - not syncing: Fatal exception in interrupt' >"$console"
+	{started}
+	exit
+fi
+printf '@started 7.2\\n\\n@status 0\\n' >"$result"
+"""
+
+
+@pytest.mark.parametrize(
+    ("panics", "started", "boots", "result"),
+    [
+        (2, ":", 3, "ok"),
+        (9, ":", machine.BOOTS, "FAILED: the guest panicked without a status"),
+        # The command may have done it: one panic is a failure.
+        (9, "echo '@started 7.2' >$result", 1, "FAILED: the guest panicked without a status"),
+    ],
+)
+def test_only_a_panic_before_init_is_tried_again(
+    panics, started, boots, result, tmp_path, monkeypatch
+):
+    qemu = tmp_path / "qemu"
+    qemu.write_text(QEMU.format(folder=tmp_path, panics=panics, started=started))
+    qemu.chmod(0o755)
+    monkeypatch.setattr(machine, "_QEMU", str(qemu))
+    kernel = machine.Kernel("sid", "7.2", Path("/vmlinuz"))
+    plan = machine.Plan(["true"], [], large=False, timeout_seconds=9)
+    outcome = machine.boot(kernel, plan, [], tmp_path)
+    assert outcome.result == result
+    assert len((tmp_path / "boots").read_text().splitlines()) == boots
 
 
 def outcome(**facts):
