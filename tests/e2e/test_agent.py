@@ -18,7 +18,7 @@ pytestmark = pytest.mark.kernel
 
 STORM = 2_000
 BURST = 200
-"""Zombies of one parent told one by one before a storm begins (tracer/table/storm.py)."""
+"""Zombies of one parent reported one by one before a storm begins (tracer/table/storm.py)."""
 
 PID_NAMESPACE = ("unshare", "--pid", "--fork", "--mount-proc")
 
@@ -99,7 +99,7 @@ def seconds(text):
 
 @pytest.fixture(scope="module")
 def cast(tmp_path_factory):
-    """One agent, and beside it everybody whom the tests below look at."""
+    """One agent, and beside it all processes that the tests below use."""
     with contextlib.ExitStack() as stack:
         enter = stack.enter_context
         old = enter(zombies(2, comm="before"))
@@ -126,7 +126,7 @@ def cast(tmp_path_factory):
             forked=enter(script(ANOTHER_FORKED_IT)),
             user=enter(script(ANOTHER_USER)),
             waiting=enter(script(WAITS_IN_BOTH_WAYS)),
-            # Made last: when it is told, all the others have been looked at.
+            # Made last: when it is reported, all the others have been, too.
             last=enter(zombies(1)),
         )
 
@@ -140,7 +140,7 @@ def test_the_first_line_says_what_runs(cast):
     assert line["k8s"]["node"]["name"] == "n1"
 
 
-def test_a_pid_namespace_has_pids_of_its_own(cast):
+def test_a_zombie_in_a_pid_namespace_has_a_vpid(cast):
     """The parent is its pid 1, and the ten children have 2 to 11, whatever the host calls them."""
     lines = cast.agent.lines_of(cast.contained.pids)
     assert sorted(line["process"]["vpid"] for line in lines.values()) == list(range(2, 12))
@@ -168,7 +168,7 @@ def test_a_signal_is_named_and_leaves_no_exit_code(cast):
     assert line["process"]["exit"]["core_dumped"] is False
 
 
-def test_a_dumped_core_is_told(cast):
+def test_a_dumped_core_is_reported(cast):
     line = cast.agent.line("zombie_detected", pid=cast.dumped.child)
     assert line["process"]["exit"]["signal"] == signal.Signals(cast.dumped.status).name == "SIGABRT"
     require(cast.dumped.dumped, "this kernel writes no cores")
@@ -227,7 +227,7 @@ def test_how_the_parent_waits(cast):
 
 
 def test_a_zombie_from_before_the_agent(cast):
-    """When it died nobody saw; its age is a lower bound that cannot be off by much."""
+    """Its exit was not seen; its age is a lower bound, and close."""
     for line in cast.agent.lines_of(cast.old.pids).values():
         exit_ = line["process"]["exit"]
         assert (exit_["time"], exit_["time_known"]) == (None, False)
@@ -236,20 +236,20 @@ def test_a_zombie_from_before_the_agent(cast):
         assert age - 0.5 <= line["zombie"]["age_seconds"] <= age + 1.5
 
 
-def test_what_is_no_zombie_is_not_told(cast):
+def test_what_is_not_a_zombie_is_not_reported(cast):
     cast.agent.lines_of(cast.last.pids)
-    assert state(cast.leader.leader) == "Z", "the dead leader is there to be mistaken"
-    told = {line["process"]["pid"] for line in cast.agent.events("zombie_detected")}
-    assert cast.leader.leader not in told
-    assert not told & set(cast.ignoring.children)
-    assert cast.reaping.child not in told
+    assert state(cast.leader.leader) == "Z", "the dead leader looks like a zombie"
+    reported = {line["process"]["pid"] for line in cast.agent.events("zombie_detected")}
+    assert cast.leader.leader not in reported
+    assert not reported & set(cast.ignoring.children)
+    assert cast.reaping.child not in reported
 
 
-def test_nobody_is_told_twice_nor_has_a_cause_missing(cast):
+def test_each_zombie_is_reported_once_and_has_a_cause(cast):
     cast.agent.lines_of(cast.last.pids)
     detected = cast.agent.events("zombie_detected")
-    told = [(line["process"]["pid"], line["process"]["creation"]["time"]) for line in detected]
-    assert len(told) == len(set(told))
+    reported = [(line["process"]["pid"], line["process"]["creation"]["time"]) for line in detected]
+    assert len(reported) == len(set(reported))
     for line in detected:
         assert line["cause"]["code"]
 
@@ -284,8 +284,8 @@ def test_reaped_by_its_parent(cast):
 # --- sources ------------------------------------------------------------------------------
 
 
-def test_every_source_tells_the_same_zombies():
-    """Three agents side by side; what only BPF can know is null where there is none."""
+def test_every_source_reports_the_same_zombies():
+    """Three agents side by side; what only BPF can know is null without it."""
     names = ("core", "bcc", "proc")
     options = ("--min-age", "500ms", "--state-dir", "none", "--no-kubernetes")
     with contextlib.ExitStack() as stack:
@@ -309,8 +309,8 @@ def test_every_source_tells_the_same_zombies():
         for name, running in agents.items():
             assert running.stop() == 0
             for pid in pids:
-                names_told = ["zombie_detected"] + ["zombie_reaped"] * (pid in reaped[name])
-                assert running.names(pid) == names_told, name
+                expected = ["zombie_detected"] + ["zombie_reaped"] * (pid in reaped[name])
+                assert running.names(pid) == expected, name
     for name in names:
         assert agents[name].started()["source"]["name"] == name
         for pid, line in lines[name].items():
@@ -321,7 +321,7 @@ def test_every_source_tells_the_same_zombies():
             assert (line["forker"]["pid"] == parents[pid]) is (name != "proc")
     core, bcc = lines["core"], lines["bcc"]
     for pid in pids:
-        died = [seconds(told[pid]["process"]["exit"]["time"]) for told in (core, bcc)]
+        died = [seconds(lines_[pid]["process"]["exit"]["time"]) for lines_ in (core, bcc)]
         assert died[0] == pytest.approx(died[1], abs=0.02)
 
 
@@ -352,15 +352,15 @@ def test_a_full_map_loses_no_zombie(tmp_path):
         running.lines_of(gone, "zombie_reaped", timeout=90)
         assert running.stop() == 0
         for pid in pids:
-            told = ["zombie_detected", *["zombie_reaped"] * (pid in gone)]
-            assert running.names(pid) == told
+            reported = ["zombie_detected", *["zombie_reaped"] * (pid in gone)]
+            assert running.names(pid) == reported
 
 
 # --- restarts -----------------------------------------------------------------------------
 
 
-def test_a_restart_tells_nothing_twice(tmp_path):
-    """SIGTERM, then kill -9: told once, with the time of death that the first agent saw."""
+def test_nothing_is_reported_twice_after_a_restart(tmp_path):
+    """SIGTERM, then kill -9: reported once, with the exit time that the first agent saw."""
     options = ("--min-age", "300ms", "--state-dir", tmp_path / "state", "--no-kubernetes")
     with zombies(4) as family, zombies(0) as late:
         with agent(*options) as first:
@@ -384,20 +384,22 @@ def test_a_restart_tells_nothing_twice(tmp_path):
             late.reap()
             gone = third.lines_of([*born, *seen], "zombie_reaped")
             for pid in born + seen:
-                died, told = (
+                died, reported = (
                     seconds(line["process"]["exit"]["time"]) for line in (lines[pid], gone[pid])
                 )
-                assert told == pytest.approx(died, abs=0.001), "to what the wall clock was slewed"
+                assert reported == pytest.approx(died, abs=0.001), (
+                    "to what the wall clock was slewed"
+                )
                 assert gone[pid]["process"]["exit"]["time_known"] is True
                 lifetime = seconds(gone[pid]["timestamp"]) - died
                 assert gone[pid]["zombie"]["lifetime_seconds"] == pytest.approx(lifetime, abs=0.1)
             assert third.stop() == 0
-        # What nobody saw reaped is told by the first that finds it gone, and only by that one.
+        # A reaping that no agent saw is reported by the first that finds the zombie gone.
         assert names_of(third, [reaped_away]) == []
 
 
 def names_of(running, pids):
-    """Return the events that were told of these zombies."""
+    """Return the events that were reported of these zombies."""
     return [name for pid in pids for name in running.names(pid)]
 
 
@@ -406,7 +408,7 @@ def names_of(running, pids):
 
 @pytest.fixture
 def pod_cgroup():
-    """A cgroup named as the kubelet and containerd name one, and what its name says."""
+    """A cgroup named as the kubelet and containerd name one, and the ids in its name."""
     mounts = ("/sys/fs/cgroup/unified", "/sys/fs/cgroup")
     root = next((path for path in mounts if os.path.exists(f"{path}/cgroup.procs")), None)
     require(root, "no cgroup2 mount")

@@ -79,7 +79,7 @@ class Agent:
             self._unchecked.append(document)
 
     def _check(self):
-        """Validate each line once; of zombies that nobody asked about, only some."""
+        """Validate each line once; of zombies that no test asks for, only some."""
         asked, foreign = [], []
         for line in self._unchecked:
             pid = line.get("process", {}).get("pid")
@@ -106,7 +106,7 @@ class Agent:
         ]
 
     def names(self, pid):
-        """Return which events were told of this zombie, in their order."""
+        """Return the events of this zombie, in order."""
         return [line["event"] for line in self.events(pid=pid)]
 
     def wait_for(self, probe, *, what="a line", timeout=DEADLINE_SECONDS):
@@ -133,18 +133,18 @@ class Agent:
         )[0]
 
     def lines_of(self, pids, name="zombie_detected", *, timeout=DEADLINE_SECONDS):
-        """Wait until that event was told of each of these zombies; return the lines by pid."""
+        """Wait for that event of each of these zombies; return the lines by pid."""
         missing, lines = set(pids), {}
 
-        def found():
+        def all_found():
             for pid in list(missing):
-                told = self.events(name, pid=pid)
-                if told:
+                found = self.events(name, pid=pid)
+                if found:
                     missing.discard(pid)
-                    lines[pid] = told[0]
+                    lines[pid] = found[0]
             return not missing
 
-        self.wait_for(found, what=f"{name} of each of {len(missing)} zombies", timeout=timeout)
+        self.wait_for(all_found, what=f"{name} of each of {len(missing)} zombies", timeout=timeout)
         return lines
 
     def started(self):

@@ -1,4 +1,4 @@
-"""A process that does one odd thing, says what it did as a JSON line, and waits to be ended."""
+"""A process that runs a short script, prints facts as a JSON line, and waits to be ended."""
 
 import contextlib
 import json
@@ -31,8 +31,8 @@ class Script:
     """A running script.
 
     Attributes:
-        pid: of it.
-        said: the line it said, as a dictionary.
+        pid: its pid.
+        said: the line that it printed, as a dictionary.
     """
 
     def __init__(self, process, said):
@@ -49,9 +49,9 @@ class Script:
 
 @contextlib.contextmanager
 def script(code, *, cwd=None):
-    """Run Python code that ends with say(…); it goes on living until the context ends.
+    """Run Python code that ends with say(…); it lives until the context ends.
 
-    The code can use born() for a child, dead() to await its death without reaping it,
+    The code can use born() for a child, dead() to wait for its exit without reaping it,
     and libc. What it leaves behind goes to pid 1.
     """
     process = subprocess.Popen(

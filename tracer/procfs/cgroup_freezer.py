@@ -1,4 +1,4 @@
-"""Whether a process's cgroup is frozen, and the path that says so. Reading and parsing apart."""
+"""Whether the cgroup freezer holds a process. Reading and parsing are separate functions."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ _REFRIGERATOR = frozenset({"__refrigerator", "refrigerator"})
 
 
 class Membership(NamedTuple):
-    """Cgroup paths of a process that matter to freezing.
+    """The cgroup paths of a process that the freezer works on.
 
     Attributes:
         unified: in the v2 hierarchy.
@@ -35,11 +35,11 @@ def parse_membership(raw: bytes) -> Membership:
 
 
 def is_frozen(membership: Membership, wchan: str | None, root: Path = CGROUP_ROOT) -> bool | None:
-    """Tell whether the kernel holds the process frozen; None when nothing tells.
+    """Return whether the kernel holds the process frozen; None when that is unknown.
 
-    cgroup.events says `frozen 1` when all of a cgroup is (v2, also for an ancestor's
-    freezing); freezer.state says FROZEN or FREEZING (v1). A cgroup file system that is
-    not mounted here, or a path relative to another cgroup namespace, leaves wchan.
+    cgroup.events has `frozen 1` when everything in a cgroup is frozen, by itself or with an
+    ancestor (v2); freezer.state has FROZEN or FREEZING (v1). Where the cgroup file system is
+    not mounted, or the path is relative to another cgroup namespace, only wchan is left.
     """
     answers: Sequence[bool | None] = (
         _reads(root, ("unified", "."), membership.unified, "cgroup.events", "frozen 1"),
@@ -54,7 +54,7 @@ def is_frozen(membership: Membership, wchan: str | None, root: Path = CGROUP_ROO
 def _reads(
     root: Path, mounts: Sequence[str], path: str | None, name: str, wanted: str
 ) -> bool | None:
-    """Tell whether a file of a cgroup has that line; None without such a file."""
+    """Return whether a file of a cgroup has that line; None when there is no such file."""
     if path is None or ".." in path:
         return None
     if path == "/":

@@ -1,4 +1,4 @@
-"""How much of the machine this process can see: pid namespaces."""
+"""How much of the node this process can see: pid namespaces."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ _NODE_AGENTS = frozenset({"kubelet", "k3s", "k3s-server", "k3s-agent", "k0s", "r
 
 
 def in_host_pid_namespace(root: Path = Path("/proc")) -> bool:
-    """Return whether this process is in the machine's own pid namespace.
+    """Return whether this process is in the initial pid namespace of the machine.
 
     Args:
         root: where proc is mounted.
@@ -20,14 +20,14 @@ def in_host_pid_namespace(root: Path = Path("/proc")) -> bool:
     try:
         return str((root / "self/ns/pid").readlink()) == HOST_PID_NAMESPACE
     except OSError:
-        return True  # refused: then nothing speaks against it
+        return True  # refused: nothing says otherwise
 
 
 def visibility_problem(proc: ProcFs, root: Path = Path("/proc")) -> str | None:
     """Return why other pods' zombies cannot be seen; None when they can.
 
-    A node may be a container itself (kind, k3d): its pid namespace is not the
-    machine's and yet shows the whole node, its init or its kubelet among the rest.
+    A node may itself be a container (kind, k3d): its pid namespace is not the initial one
+    and yet shows the whole node, including its init or its kubelet.
     """
     if in_host_pid_namespace(root):
         return None
@@ -38,4 +38,7 @@ def visibility_problem(proc: ProcFs, root: Path = Path("/proc")) -> str | None:
         stat = proc.stat(pid)
         if stat is not None and stat.comm in _NODE_AGENTS:
             return None
-    return "in a pid namespace of its own: zombies of other pods are not seen; set hostPID: true"
+    return (
+        "the agent runs in its own PID namespace and cannot see other pods' zombies;"
+        " set hostPID: true in its pod spec"
+    )

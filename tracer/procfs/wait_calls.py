@@ -1,7 +1,7 @@
-"""In which wait call a thread is: /proc/PID/task/TID/syscall, parsed. Pure.
+"""The wait call that a thread is blocked in, from /proc/PID/task/TID/syscall. Pure.
 
 The file has the number of the system call and its six arguments in hexadecimal, or
-`running`, or `-1` outside of system calls (fs/proc/base.c, proc_pid_syscall).
+`running`, or `-1` outside system calls (fs/proc/base.c, proc_pid_syscall).
 """
 
 from tracer.model import BlockedWait, WaitFor
@@ -20,7 +20,7 @@ _NUMBERS = {
 
 
 def parse_syscall(raw: bytes, machine: str) -> BlockedWait | None:
-    """Return the wait call in the file; None when it is another call, or none.
+    """Return the wait call in the file; None when the thread is in another call or in none.
 
     Args:
         raw: the file.
