@@ -5,19 +5,23 @@ import errno
 import importlib
 import os
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from tracer import __version__
-from tracer.errors import PermanentError, TracerError, UsageError
+from tracer.errors import (
+    CANNOT_RUN_STATUS,
+    USAGE_STATUS,
+    PermanentError,
+    TracerError,
+    UsageError,
+    internal_error,
+)
 
 COMMANDS = ("scan", "explain", "emulate", "doctor")
 """Modules of tracer.commands, imported only when their command is used."""
 
-USAGE_STATUS = 2
-CANNOT_RUN_STATUS = 3
 INTERRUPTED_STATUS = 130
 
 _OUTPUT_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
@@ -107,11 +111,7 @@ def _unexpected(error: Exception) -> PermanentError:
         return PermanentError(
             f"cannot write the output: {error.strerror}; free space there or write elsewhere"
         )
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    return PermanentError(
-        f"internal error ({type(error).__name__} at {Path(place.filename).name}:{place.lineno}:"
-        f" {error}); please file a bug with this line and the command you ran"
-    )
+    return internal_error(error)
 
 
 def _flushed(command: Callable[[], int]) -> int:

@@ -1,6 +1,7 @@
 """The engine with real sources that break while it runs, and with storms that end soon."""
 
 import contextlib
+import errno
 import os
 import signal
 import threading
@@ -8,22 +9,29 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from support.records import child
 from support.scripted import script
+from support.sources import ScriptedSource
 from support.zombies import wait_until, zombies
 
-from tracer.agent import build
+from tracer.agent.backoff import Pace
 from tracer.agent.engine import Engine, Settings
 from tracer.agent.reporter import Reporter
+from tracer.agent.stop import StopRequest
+from tracer.agent.supervisor import Supervisor
 from tracer.attribution.attributor import Attributor
 from tracer.attribution.filters import Filters
 from tracer.clock import NS, boot_ns
+from tracer.diagnosis.evidence import Investigator
 from tracer.errors import PermanentError
 from tracer.kubernetes.node_logs import NodeLogs
 from tracer.model import StormPhase
 from tracer.model.event import EventName
+from tracer.model.status import StatusBoard
 from tracer.procfs.fs import ProcFs
 from tracer.procfs.identity import living_process, read_cgroup
 from tracer.render.document import event_document
+from tracer.sinks.fanout import Fanout
 from tracer.sources.core.source import CoreSource
 from tracer.sources.proc.source import ProcSource
 from tracer.state.checkpoint import Checkpoint
@@ -38,7 +46,7 @@ NO_STORMS = StormRules(burst=100_000)
 
 
 class Breaking:
-    """The core source, until it is told what shall break; breaks once.
+    """The core source, until a test sets what shall break; breaks once.
 
     Attributes:
         breaks: None, `poll` (the next one), `snapshot` (in the middle of the next one) or
@@ -79,15 +87,18 @@ class Half:
             yield key
 
 
-class Heard:
+class Recorder:
     """A sink that keeps what it gets."""
 
     def __init__(self):
         self.events = []
         self.closed = False
+        self.written = None
 
     def emit(self, event):
         self.events.append(event)
+        if self.written is not None:
+            self.written(event)
 
     def dropped(self):
         return 0
@@ -95,32 +106,34 @@ class Heard:
     def close(self, timeout_seconds):
         self.closed = True
 
-    def told(self, name):
-        """Return the pids of whom that was told."""
+    def reported(self, name):
+        """Return the pids that this was reported of."""
         return [e.record.zombie.child.identity.pid for e in list(self.events) if e.name is name]
 
     def count(self, name, pids):
-        """Return how often that was told of these."""
+        """Return how often that was reported of these."""
         wanted = set(pids)
-        return sum(pid in wanted for pid in self.told(name))
+        return sum(pid in wanted for pid in self.reported(name))
 
     def detected(self, pids):
         wait_until(
-            lambda: set(self.told(EventName.ZOMBIE_DETECTED)) >= set(pids), what="detections"
+            lambda: set(self.reported(EventName.ZOMBIE_DETECTED)) >= set(pids), what="detections"
         )
 
     def reaped(self, pids):
-        wait_until(lambda: set(self.told(EventName.ZOMBIE_REAPED)) >= set(pids), what="reapings")
+        wait_until(
+            lambda: set(self.reported(EventName.ZOMBIE_REAPED)) >= set(pids), what="reapings"
+        )
 
     def of(self, name):
         return [event for event in list(self.events) if event.name is name]
 
     def storms(self, parent_pid):
-        told = self.of(EventName.ZOMBIE_STORM)
-        return [event.storm for event in told if event.storm.storm.parent.pid == parent_pid]
+        reported = self.of(EventName.ZOMBIE_STORM)
+        return [event.storm for event in reported if event.storm.storm.parent.pid == parent_pid]
 
 
-class Raising(Heard):
+class Raising(Recorder):
     """A sink that can do nothing right."""
 
     def emit(self, event):
@@ -130,34 +143,50 @@ class Raising(Heard):
 class Running:
     """An engine in a thread of its own."""
 
-    def __init__(self, first, *, source="auto", rules=NO_STORMS, sinks=()):
-        proc = ProcFs(Path("/proc"))
-        self.heard = Heard()
+    def __init__(
+        self,
+        first,
+        *,
+        source="auto",
+        rules=NO_STORMS,
+        sinks=(),
+        makers=None,
+        pace=None,
+        proc=None,
+        checkpoint=None,
+    ):
+        proc = proc or ProcFs(Path("/proc"))
+        self.heard = Recorder()
         self.error = None
+        self.board = StatusBoard()
+        self.stop = StopRequest()
+        self.sources = Supervisor(
+            source,
+            makers or {"core": lambda: first, "proc": lambda: ProcSource(proc, MIN_AGE)},
+            pace=pace,
+        )
         table = Table(MIN_AGE, rules, partial(living_process, proc))
-        investigator = build.CurrentInvestigator(proc)
+        sink = Fanout([*sinks, self.heard])
         reporter = Reporter(
             proc=proc,
             attributor=Attributor(partial(read_cgroup, proc), None, NodeLogs(Path("/"))),
             filters=Filters(),
-            investigator=investigator,
-            sink=self,
+            investigator=Investigator(proc, self.sources),
+            sink=sink,
             siblings=table.siblings,
         )
         self.engine = Engine(
-            Settings(source=source, node_name="n"),
-            makers={"core": lambda: first, "proc": lambda: ProcSource(proc, MIN_AGE)},
+            Settings(),
+            sources=self.sources,
             table=table,
             reporter=reporter,
-            use_source=investigator.use,
-            sinks=[*sinks, self.heard],
-            memory=Checkpoint(StateStore(None, ""), proc, writes=False),
+            sink=sink,
+            board=self.board,
+            stop=self.stop,
+            checkpoint=checkpoint or Checkpoint(StateStore(None, ""), proc, writes=False),
         )
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
-
-    def emit(self, event):
-        self.engine.emit_to_sinks(event)
 
     def _run(self):
         try:
@@ -165,8 +194,13 @@ class Running:
         except PermanentError as error:
             self.error = error
 
+    def take_snapshot(self):
+        """Make a snapshot due now."""
+        self.engine._observer.hasten(0)
+        self.stop.wake()
+
     def end(self):
-        self.engine.stop("the test is over")
+        self.stop.request("the test is over")
         self.thread.join(10)
         assert not self.thread.is_alive()
 
@@ -182,7 +216,7 @@ def engine(first, **options):
 
 
 def test_a_source_that_breaks_is_replaced_and_nothing_is_lost():
-    """Known before, dead in between, reaped in between: each told once, whoever sees it."""
+    """Known before, dead meanwhile, reaped meanwhile: each is reported once."""
     source = Breaking()
     with engine(source) as running, zombies(5) as known, zombies(5) as kept:
         heard = running.heard
@@ -206,7 +240,7 @@ def test_a_source_that_breaks_is_replaced_and_nothing_is_lost():
 
 @pytest.mark.parametrize("breaks", ["snapshot", "after"])
 def test_a_snapshot_that_breaks_loses_nothing(breaks):
-    """What it brought before it broke is told, and nothing of it is told again."""
+    """What it brought before it broke is reported, and none of that again."""
     with zombies(700) as family, engine(Breaking(breaks)) as running:
         heard = running.heard
         heard.detected(family.pids)
@@ -217,7 +251,7 @@ def test_a_snapshot_that_breaks_loses_nothing(breaks):
 
 
 def test_hooks_that_no_longer_fire_are_noticed():
-    """Somebody detached them: a snapshot shows a death that nobody saw."""
+    """They were detached: a snapshot shows an exit that they did not see."""
     source = CoreSource(min_age_ns=MIN_AGE)
     with engine(source) as running, zombies(2) as family:
         heard = running.heard
@@ -226,12 +260,11 @@ def test_hooks_that_no_longer_fire_are_noticed():
             link.destroy()
 
         def changed():
-            # The kernel may detach a little later: until then deaths are still seen.
+            # The kernel may detach a little later: until then exits are still seen.
             family.spawn(1)
             old_enough = boot_ns() + MIN_AGE
             wait_until(lambda: boot_ns() > old_enough)
-            running.engine._next_snapshot_boot_ns = 0
-            os.eventfd_write(running.engine._wake, 1)
+            running.take_snapshot()
             return heard.of(EventName.SOURCE_CHANGED)
 
         [changed] = wait_until(changed, what="the change")
@@ -239,6 +272,188 @@ def test_hooks_that_no_longer_fire_are_noticed():
         family.spawn(1)
         heard.detected(family.pids)
         assert heard.count(EventName.ZOMBIE_DETECTED, family.pids) == len(family.pids)
+
+
+def test_hooks_that_are_gone_are_noticed_also_after_a_loss():
+    """D8: one loss excused every unseen death after it, for the agent's life."""
+    source = CoreSource(min_age_ns=MIN_AGE, map_entries=16)
+    with engine(source) as running, zombies(40) as family:
+        heard = running.heard
+        heard.detected(family.pids)
+        wait_until(lambda: source.losses().map_full, what="an overflow of the map")
+        wait_until(lambda: heard.of(EventName.SOURCE_CHANGED), what="the report of the loss")
+        family.reap()
+        for link in source._links[1:]:
+            link.destroy()
+
+        def changed():
+            family.spawn(1)
+            old_enough = boot_ns() + MIN_AGE
+            wait_until(lambda: boot_ns() > old_enough)
+            running.take_snapshot()
+            return [
+                e
+                for e in heard.of(EventName.SOURCE_CHANGED)
+                if e.fields["source"]["name"] != "core"
+            ]
+
+        [changed, *_] = wait_until(changed, what="the change")
+        assert "its hooks no longer fire" in changed.fields["source"]["reason"]
+
+
+def test_core_comes_back_when_it_works_again():
+    """What was reported is not reported again, and what dies meanwhile is not lost."""
+    sources = []
+    refused = []
+
+    def core():
+        if refused:
+            raise PermanentError("not yet")
+        sources.append(Breaking())
+        return sources[-1]
+
+    makers = {"core": core, "proc": lambda: ProcSource(ProcFs(Path("/proc")), MIN_AGE)}
+    pace = Pace(return_first_ns=NS // 5, return_longest_ns=NS // 5)
+    with engine(None, makers=makers, pace=pace) as running, zombies(3) as family:
+        heard = running.heard
+        heard.detected(family.pids)
+        refused.append(True)
+        sources[0].breaks = "poll"
+        [fallback] = wait_until(lambda: heard.of(EventName.SOURCE_CHANGED), what="the fallback")
+        assert (fallback.fields["source"]["name"], fallback.severity) == ("proc", "error")
+        heard.detected(family.spawn(3))
+        refused.clear()
+        changes = wait_until(lambda: heard.of(EventName.SOURCE_CHANGED)[1:], what="the return")
+        between = family.spawn(3)
+        assert (changes[0].fields["source"]["name"], changes[0].severity) == ("core", "info")
+        assert changes[0].fields["source"]["previous"] == "proc"
+        heard.detected(between)
+        wait_until(lambda: running.board.current().source == "core")
+        gone = family.reap(9)
+        heard.reaped(gone)
+        everybody = [*gone, *family.pids]
+        assert heard.count(EventName.ZOMBIE_DETECTED, everybody) == len(everybody) == 9
+        assert heard.count(EventName.ZOMBIE_REAPED, everybody) == 9
+
+
+class Failing(ProcFs):
+    """The real /proc, except while reads fail.
+
+    Attributes:
+        number: errno of every read; None while they work.
+    """
+
+    def __init__(self):
+        super().__init__(Path("/proc"))
+        self.number = None
+
+    def _fail(self, name):
+        if self.number is not None:
+            raise OSError(self.number, os.strerror(self.number), name)
+
+    def read(self, name):
+        self._fail(name)
+        return super().read(name)
+
+    def pids(self):
+        self._fail("/proc")
+        return super().pids()
+
+
+@pytest.mark.parametrize("number", [errno.ENOMEM, errno.EIO, errno.EMFILE, errno.EINTR])
+@pytest.mark.parametrize("name", ["core", "proc"])
+def test_reads_of_proc_that_fail_for_a_while_end_nobody(name, number):
+    """D1: it goes on, says so once, and reports what happened meanwhile."""
+    proc = Failing()
+    makers = {name: lambda: Breaking() if name == "core" else ProcSource(proc, MIN_AGE)}
+    with (
+        engine(None, source=name, makers=makers, proc=proc) as running,
+        zombies(3) as family,
+    ):
+        heard = running.heard
+        heard.detected(family.pids)
+        proc.number = number
+        gone = family.reap(1)
+        meanwhile = family.spawn(2)
+        [trouble] = wait_until(lambda: heard.of(EventName.SOURCE_CHANGED), what="the report of it")
+        assert trouble.severity == "error"
+        assert os.strerror(number) in trouble.fields["source"]["reason"]
+        wait_until(lambda: running.board.current().not_ready, what="being unready")
+        proc.number = None
+        heard.detected(meanwhile)
+        heard.reaped(gone)
+        [_, over] = wait_until(
+            lambda: heard.of(EventName.SOURCE_CHANGED)[1:] and heard.of(EventName.SOURCE_CHANGED)
+        )
+        assert over.severity == "info"
+        wait_until(lambda: running.board.current().not_ready is None, what="being ready")
+        everybody = [*gone, *family.pids]
+        assert heard.count(EventName.ZOMBIE_DETECTED, everybody) == len(everybody) == 5
+        assert running.error is None
+
+
+def test_what_comes_during_a_slow_snapshot_is_reported_with_its_age():
+    """Not with the time at which the snapshot began: that may be before the exit."""
+    slow = 2 * MIN_AGE
+
+    def observe(now):
+        # Once a snapshot has been taken: a child that has just reached the minimum age.
+        return [child(2_000_000_001, exit_boot_ns=now - MIN_AGE)] if source.snapshots else []
+
+    source = ScriptedSource("core", clock=boot_ns, observe=observe, snapshot_ns=slow)
+    with engine(None, makers={"core": lambda: source}) as running:
+        running.heard.detected([2_000_000_001])
+        [event] = running.heard.of(EventName.ZOMBIE_DETECTED)
+        assert event.record.age_ns >= MIN_AGE
+
+
+def test_a_source_that_cannot_start_yet_is_awaited():
+    """With no descriptors left at the start there is nothing to see with, until there are."""
+    proc = Failing()
+    proc.number = errno.ENFILE
+    makers = {"proc": lambda: ProcSource(proc, MIN_AGE)}
+    with engine(None, makers=makers, proc=proc) as running, zombies(1) as family:
+        heard = running.heard
+        [waiting] = wait_until(lambda: heard.of(EventName.SOURCE_CHANGED), what="the report of it")
+        assert waiting.fields["source"]["name"] is None
+        assert "Too many open files" in wait_until(lambda: running.board.current().not_ready)
+        assert "trying again" in waiting.fields["source"]["reason"]
+        assert heard.of(EventName.AGENT_STARTED) == []
+        proc.number = None
+        heard.detected(family.pids)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ValueError("bug"), "internal error (ValueError at sources.py:"),
+        (PermanentError("it is gone"), "core failed: it is gone"),
+    ],
+)
+def test_whatever_ends_it_the_log_says_why_and_the_state_is_saved(tmp_path, error, reason):
+    """D1: `agent_stopped` was missing, and the next agent reported everything again."""
+    source = ScriptedSource("core", clock=boot_ns)
+    with zombies(1) as family:
+        dead = ProcSource(ProcFs(Path("/proc")), 0).snapshot()
+        source.dead = [dead.child(n) for n, key in enumerate(dead.keys()) if key[0] in family.pids]
+        proc = ProcFs(Path("/proc"))
+        store = StateStore(tmp_path, "boot")
+        saving = Checkpoint(store, proc, writes=True)
+        with engine(
+            None, source="core", makers={"core": lambda: source}, checkpoint=saving
+        ) as running:
+            running.heard.written = saving.written
+            running.heard.detected(family.pids)
+            source.poll_error = error
+            wait_until(lambda: running.error, what="the end")
+        [stopped] = running.heard.of(EventName.AGENT_STOPPED)
+        assert stopped.severity == "error"
+        assert stopped.fields["source"]["reason"].startswith(reason)
+        assert str(running.error).startswith(reason)
+        assert not source.open
+        saved = StateStore(tmp_path, "boot").load().zombies.values()
+        assert [zombie.child.identity.pid for zombie in saved] == family.pids
+        assert all(zombie.detected_boot_ns is not None for zombie in saved)
 
 
 def test_a_named_source_is_never_replaced():
@@ -319,13 +534,13 @@ def test_no_line_of_a_storm_mixes_a_dead_parent_with_the_adopter():
         assert (context.parent.comm == "leaks") is (context.storm.parent.pid == leaks.parent)
 
 
-def counted(told, detected):
+def counted(reported, detected):
     """Return the storm's reports once one has that count."""
-    storms = [context.storm for context in told]
+    storms = [context.storm for context in reported]
     return storms if any(storm.detected == detected for storm in storms) else None
 
 
-def ended(told):
+def ended(reported):
     """Return the storm's reports once it has drained."""
-    storms = [context.storm for context in told]
+    storms = [context.storm for context in reported]
     return storms if any(storm.phase is StormPhase.DRAINED for storm in storms) else None

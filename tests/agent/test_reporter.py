@@ -160,21 +160,65 @@ def test_a_zombie_is_read_once_per_transition(index, transition):
         assert event.record.zombie.child.parent_pid == view.stat.ppid == family.parent_pid
 
 
-@pytest.mark.kernel
-def test_a_zombie_that_cannot_be_read_is_reported_all_the_same(index):
-    """No descriptor is left for a moment: the line has what the source knows."""
+class Full(ProcFs):
+    """The real /proc, which cannot be read while there is no descriptor left.
 
-    class Full(ProcFs):
-        def read(self, name):
+    Attributes:
+        reads: how many more reads succeed.
+    """
+
+    reads = 0
+
+    def read(self, name):
+        self.reads -= 1
+        if self.reads < 0:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return super().read(name)
 
-    index.apply(parse_pod(POD))
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("transition", ["detected", "aged", "reaped", "released"])
+def test_what_cannot_be_read_now_can_be_reported_again(index, transition):
+    """Whichever read fails: nothing is emitted, nothing is forgotten, and then it is reported."""
+    index.expecting = transition == "released"
+    if transition != "released":
+        index.apply(parse_pod(POD))
+    proc = Full()
     with zombies(1) as family:
         zombie = of(family.pids[0], family.parent_pid, cgroup=CGROUP)
         events = Events()
-        reporter(index, events, proc=Full()).report([Detected(zombie)], boot_ns())
-    [event] = events
-    assert event.record.attribution.workload.pod == "web"
+        proc.reads = 1000
+        reports = reporter(index, events, proc=proc)
+        if transition != "detected":
+            reports.report([Detected(zombie)], boot_ns())
+        before = len(events)
+        assert before == (transition in ("aged", "reaped"))
+
+        def report():
+            match transition:
+                case "detected":
+                    reports.report([Detected(zombie)], boot_ns())
+                case "aged":
+                    reports.report([Aged(zombie, 60 * NS)], boot_ns())
+                case "reaped":
+                    reports.report([Reaped(zombie, boot_ns(), 2 * NS)], boot_ns())
+                case "released":
+                    reports.release(boot_ns(), everything=True)
+
+        failures = 0
+        while True:
+            proc.reads = failures
+            try:
+                report()
+            except OSError:
+                failures += 1
+                assert len(events) == before
+            else:
+                break
+    assert len(events) == before + 1
+    assert failures >= (transition != "reaped")
+    if transition != "released":
+        assert events[-1].record.attribution.workload.pod == "web"
 
 
 def storm(parent, samples=(), phase=StormPhase.ONGOING, zombies=300):

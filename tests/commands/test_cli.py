@@ -68,8 +68,7 @@ BAD = [
     (["emulate", "--cause", "boredom"], {}, 2, "'boredom'", "parent_never_waits"),
     (["emulate", "--count", "-1"], {}, 2, "-1", ""),
     (["doctor", "--output", "xml"], {}, 2, "'xml'", "json"),
-    (["--proc-root", "/nowhere"], {}, 3, "/nowhere", "--proc-root"),
-    (["--proc-root", "/etc"], {}, 3, "/etc", "--proc-root"),
+    (["--follow", "--proc-root", "/nowhere"], {}, 3, "/nowhere", "--proc-root"),
     (["scan", "--proc-root", "/etc/passwd"], {}, 3, "/etc/passwd", "--proc-root"),
     ([], {"TRACER_MIN_AGE": "soon"}, 2, "TRACER_MIN_AGE: 'soon'", "500ms"),
     (["scan"], {"TRACER_SOURCE": "kprobe"}, 2, "TRACER_SOURCE 'kprobe'", "auto, core"),
@@ -87,6 +86,15 @@ def one_line(done, status):
     assert line.startswith("tracer: error: ")
     assert "Traceback" not in line
     return line
+
+
+def stopped(done):
+    """Check that an agent ended with status 3 and one agent_stopped line; return its reason."""
+    assert (done.returncode, done.stderr) == (3, "")
+    [line] = parse_lines(done.stdout)
+    assert (line["event"], line["level"]) == ("agent_stopped", "error")
+    assert "Traceback" not in line["source"]["reason"]
+    return line["source"]["reason"]
 
 
 @pytest.mark.parametrize(
@@ -112,7 +120,15 @@ def test_bad_input_is_named_with_its_remedy(
 def test_a_process_ends_with_that_status():
     line = one_line(tracer("--min-age", "soon"), 2)
     assert "'soon'" in line
-    assert "--proc-root" in one_line(tracer("--proc-root", "/nowhere"), 3)
+
+
+@pytest.mark.parametrize("root", ["/nowhere", "/etc"])
+def test_an_agent_that_cannot_run_says_so_in_its_log(root):
+    """Nothing on stderr: whoever collects the log gets the reason and the remedy."""
+    reason = stopped(tracer("--proc-root", root, *QUIET))
+    assert root in reason
+    assert "--proc-root" in reason
+    assert stopped(tracer("--follow", "-o", "json", "--proc-root", root, *QUIET)) == reason
 
 
 def test_an_unexpected_error_is_one_line_to_file(capsys, monkeypatch):
@@ -190,11 +206,12 @@ def as_nobody():
 
 def test_without_root():
     nobody = as_nobody()
-    line = one_line(tracer("--source", "core", *QUIET, wrapper=nobody), 3)
-    assert "run as root" in line
-    assert "CAP_BPF" in line
-    line = one_line(tracer("--source", "bcc", *QUIET, wrapper=nobody), 3)
-    assert "root" in line
+    line = one_line(tracer("--follow", "--source", "core", *QUIET, wrapper=nobody), 3)
+    reason = stopped(tracer("--source", "core", *QUIET, wrapper=nobody))
+    assert reason.partition("libbpf")[0] in line
+    assert "run as root" in reason
+    assert "CAP_BPF" in reason
+    assert "root" in stopped(tracer("--source", "bcc", *QUIET, wrapper=nobody))
     with zombies(2) as family:
         done = tracer("scan", "--source", "proc", "-o", "json", *QUIET, wrapper=nobody)
         assert (done.returncode, done.stderr) == (0, "")
@@ -210,7 +227,7 @@ def test_without_root():
 
 @pytest.mark.kernel
 def test_without_btf():
-    line = one_line(tracer("--source", "core", *QUIET, wrapper=NO_BTF), 3)
+    line = stopped(tracer("--source", "core", *QUIET, wrapper=NO_BTF))
     assert "/sys/kernel/btf/vmlinux" in line
     assert "--source bcc or proc" in line
     with agent(*QUIET, wrapper=NO_BTF) as running:
@@ -249,7 +266,7 @@ def test_in_a_pid_namespace_of_its_own(tmp_path, source):
 def test_a_second_agent_names_the_first(tmp_path):
     options = ("--no-kubernetes", "--state-dir", tmp_path / "state")
     with agent(*options) as first:
-        line = one_line(tracer(*options), 3)
+        line = stopped(tracer(*options))
         assert f"pid {first.process.pid}" in line
         assert "tracer --follow" in line
         # Looking on is not a second agent.
@@ -266,7 +283,7 @@ def test_a_second_agent_names_the_first(tmp_path):
 def test_a_port_in_use():
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
-        line = one_line(tracer("--metrics-address", address, *QUIET), 3)
+        line = stopped(tracer("--metrics-address", address, *QUIET))
         assert address in line
         assert os.strerror(errno.EADDRINUSE) in line
 
@@ -277,9 +294,11 @@ def test_a_state_folder_that_cannot_be_made_does_not_stop_the_agent(tmp_path):
     with agent("--no-kubernetes", "--state-dir", tmp_path / "file") as running:
         assert running.stop() == 0
         assert running.errors == ""
-        [line] = running.events("agent_message")
-        assert line["level"] == "warning"
-        assert "--state-dir" in line["message"]
+        lines = running.events("agent_message")
+        assert lines
+        for line in lines:
+            assert line["level"] == "warning"
+            assert "--state-dir" in line["message"]
 
 
 # --- where its output goes ----------------------------------------------------------------

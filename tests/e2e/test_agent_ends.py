@@ -5,11 +5,11 @@ import os
 import signal
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import pytest
 
-from tracer.commands.agent import _Late
+from tracer.agent.stop import StopRequest
+from tracer.clock import NS, boot_ns
 
 ARGUMENTS = ("--state-dir", "none", "--no-kubernetes", "--source", "proc")
 
@@ -55,9 +55,8 @@ def test_nohup_lets_it_outlive_its_terminal():
 
 def test_a_stop_before_the_engine_is_made_is_not_forgotten():
     """The reader's end is noticed by a thread, which may be faster than the start."""
-    reasons = []
-    late = _Late()
-    late.stop("stdout was closed")
-    late.attach(SimpleNamespace(stop=reasons.append))
-    late.stop("SIGTERM")
-    assert reasons == ["stdout was closed", "SIGTERM"]
+    stop = StopRequest()
+    stop.request("stdout was closed")
+    stop.request("SIGTERM")
+    assert stop.reason == "stdout was closed"
+    assert stop.sleep_until(boot_ns() + 60 * NS), "the request came before the sleep"

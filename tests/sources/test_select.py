@@ -1,11 +1,13 @@
 """Which source is taken, and what is said when one cannot be."""
 
+import errno
+
 import pytest
 
 from tracer.errors import PermanentError, TemporaryError
 from tracer.procfs.fs import ProcFs
 from tracer.sources.proc.source import ProcSource
-from tracer.sources.select import next_after, open_source
+from tracer.sources.select import ORDER, open_first, open_source
 
 
 class Broken(ProcSource):
@@ -33,7 +35,9 @@ def test_auto_takes_the_first_that_works_and_says_why_not_the_others():
     make = makers(closed, core=PermanentError("no BTF"), bcc=TemporaryError("no memory"))
     source, reason = open_source("auto", make=make)
     assert source.name == "proc"
-    assert reason == ("core cannot work here: no BTF; bcc cannot work here: no memory; proc works")
+    assert reason == (
+        "core cannot work here: no BTF; bcc cannot start at the moment: no memory; proc works"
+    )
     assert len(closed) == 2
 
 
@@ -44,13 +48,25 @@ def test_a_named_source_is_never_replaced():
     assert (source.name, reason) == ("proc", "asked for by name")
 
 
-def test_in_flight_only_lesser_sources_are_tried():
-    make = makers([], bcc=PermanentError("no bcc"))
-    source, reason = next_after("core", PermanentError("link gone"), make=make)
-    assert source.name == "proc"
-    assert reason == "core failed: link gone; bcc cannot work here: no bcc; proc works"
-    with pytest.raises(PermanentError, match=r"no source .* proc failed: gone"):
-        next_after("proc", PermanentError("gone"), make=make)
+def test_the_error_says_whether_another_attempt_can_help():
+    permanent = makers([], core=PermanentError("no BTF"), proc=PermanentError("hidepid"))
+    with pytest.raises(
+        PermanentError, match=r"no source works here: gone; core .*; proc .*hidepid"
+    ):
+        open_first(ORDER, make=permanent, before="gone")
+    full = OSError(errno.EMFILE, "Too many open files", "1/stat")
+    some = makers([], core=PermanentError("no BTF"), proc=full)
+    with pytest.raises(TemporaryError, match=r"core .*no BTF; proc .*1/stat: Too many open files"):
+        open_first(ORDER, make=some)
+    with pytest.raises(TemporaryError, match=r"proc cannot start at the moment: .*Too many"):
+        open_source("proc", make=some)
+
+
+def test_a_bug_in_a_source_is_not_taken_for_its_failure():
+    closed = []
+    with pytest.raises(ValueError, match="bug"):
+        open_source("auto", make=makers(closed, core=ValueError("bug")))
+    assert len(closed) == 1
 
 
 def test_proc_refuses_a_root_that_hides_processes(tmp_path):

@@ -1,4 +1,4 @@
-"""Puts the parts together as options ask: sources, identity, Kubernetes, the engine."""
+"""Constructs the parts that several commands share, as the options ask."""
 
 import logging
 from dataclasses import dataclass
@@ -6,17 +6,15 @@ from functools import partial
 from pathlib import Path
 
 from tracer.attribution.attributor import Attributor
-from tracer.diagnosis.evidence import Finding, Investigator
 from tracer.errors import PermanentError
 from tracer.kubernetes.config import connect
 from tracer.kubernetes.index import PodIndex
 from tracer.kubernetes.node_logs import NodeLogs
 from tracer.kubernetes.watch import PodWatch
-from tracer.model import Attribution, Source, Zombie
+from tracer.model import Source
 from tracer.options import Options
 from tracer.procfs.fs import ProcFs
 from tracer.procfs.identity import read_cgroup
-from tracer.procfs.zombie import ZombieView
 from tracer.sources.core.source import CoreSource
 from tracer.sources.proc.source import ProcSource
 from tracer.sources.select import Makers
@@ -39,37 +37,12 @@ def source_makers(options: Options, proc: ProcFs) -> Makers:
     return {"core": core, "bcc": bcc, "proc": by_proc}
 
 
-class CurrentInvestigator:
-    """Diagnoses with the evidence of the source in use."""
-
-    def __init__(self, proc: ProcFs) -> None:
-        self._proc = proc
-        self._investigator: Investigator | None = None
-
-    def use(self, source: Source) -> None:
-        """Ask this source from now on."""
-        self._investigator = Investigator(self._proc, source)
-
-    def investigate(
-        self,
-        zombie: Zombie,
-        attribution: Attribution | None,
-        now_boot_ns: int,
-        siblings: int,
-        view: ZombieView | None,
-    ) -> Finding:
-        """Investigate one zombie."""
-        if self._investigator is None:
-            raise PermanentError("no source is attached")
-        return self._investigator.investigate(zombie, attribution, now_boot_ns, siblings, view)
-
-
 @dataclass(frozen=True, slots=True)
 class Identification:
-    """Whose a zombie is, and where that is known from.
+    """What attributes zombies to pods, and where it gets their names from.
 
     Attributes:
-        attributor: asks.
+        attributor: finds the container, pod or systemd unit of a process.
         pods: the watch on this node's pods, None without an API server.
         reason: why that API server, or why none.
     """
@@ -113,12 +86,12 @@ def open_proc(options: Options) -> ProcFs:
     """Open the proc root.
 
     Raises:
-        PermanentError: it is none.
+        PermanentError: it is not the proc file system of a host.
     """
     proc = ProcFs(options.proc_root)
     if proc.boot_id() is None:
         raise PermanentError(
-            f"--proc-root {options.proc_root} is no proc file system of a host"
+            f"--proc-root {options.proc_root} is not the proc file system of a host"
             " (it has no sys/kernel/random/boot_id); mount the host's /proc there"
         )
     return proc

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from tracer.attribution.attributor import Attributor
-from tracer.errors import TemporaryError
+from tracer.errors import is_temporary
 from tracer.model import (
     UNKNOWN_TICKS,
     Attribution,
@@ -17,12 +17,9 @@ from tracer.model import (
     Zombie,
 )
 from tracer.procfs.fs import ProcFs
-from tracer.procfs.identity import living_process
 from tracer.procfs.zombie import ZombieView, read_zombie
 
 _log = logging.getLogger(__name__)
-
-_UNREADABLE = (OSError, TemporaryError)
 
 
 class Finding(Protocol):
@@ -58,8 +55,8 @@ class Investigator(Protocol):
 class RecordMaker:
     """Makes records. A transition reads its zombie with read(), and passes the view along.
 
-    Where /proc cannot be read for want of descriptors or memory, the zombie is reported all
-    the same, with what the source knows of it.
+    Where something cannot be read for want of descriptors or memory, the methods raise: a
+    process that cannot be read now is not one that has died.
 
     Args:
         proc: where zombies and parents are read.
@@ -86,11 +83,7 @@ class RecordMaker:
 
         A source reports the parent that it had at its death; that one may have died since.
         """
-        try:
-            view = read_zombie(self._proc, zombie.child.identity)
-        except _UNREADABLE as error:
-            _warn(zombie.child.identity.pid, error)
-            view = None
+        view = read_zombie(self._proc, zombie.child.identity)
         if view is None:
             return zombie, None
         child, tracer_pid = zombie.child, zombie.child.tracer_pid
@@ -103,36 +96,24 @@ class RecordMaker:
 
     def process(self, identity: Identity) -> Process | None:
         """Read a process; None when it has died, also when its pid is in use again."""
-        try:
-            process = self._proc.process(identity.pid)
-        except _UNREADABLE as error:
-            _warn(identity.pid, error)
-            return None
+        process = self._proc.process(identity.pid)
         if process is None or (process.state == "Z" and process.threads <= 1):
             return None
         unknown = identity.start_ticks == UNKNOWN_TICKS
         return process if unknown or process.identity == identity else None
 
     def lives(self, identity: Identity) -> bool:
-        """Return whether a process is alive, as far as can be known."""
-        return living_process(self._proc, identity.pid) == identity
+        """Return whether a process is alive."""
+        stat = self._proc.stat(identity.pid)
+        return stat is not None and stat.start_ticks == identity.start_ticks and not stat.is_zombie
 
     def attribute(self, zombie: Zombie, view: ZombieView | None) -> Attribution:
         """Return the container and pod of a zombie that was read."""
-        child = zombie.child
-        try:
-            return self._attributor.attribute(child, child.parent_pid or None, view)
-        except _UNREADABLE as error:
-            _warn(child.identity.pid, error)
-            return self._attributor.attribute_cgroup(child.cgroup)
+        return self._attributor.attribute(zombie.child, zombie.child.parent_pid or None, view)
 
     def attribute_process(self, identity: Identity) -> Attribution:
         """Return the container and pod of a living process; empty when it has died."""
-        try:
-            return self._attributor.attribute_process(identity)
-        except _UNREADABLE as error:
-            _warn(identity.pid, error)
-            return Attribution()
+        return self._attributor.attribute_process(identity)
 
     def investigate(
         self, zombie: Zombie, view: ZombieView | None, attribution: Attribution, now_boot_ns: int
@@ -146,7 +127,10 @@ class RecordMaker:
             finding = self._investigator.investigate(
                 zombie, attribution, now_boot_ns, zombie.siblings, view
             )
-        except Exception as error:  # noqa: BLE001 - one unusual process must not blind a node
+        except Exception as error:
+            if is_temporary(error):
+                raise
+            # One unusual process must not keep the others from being reported.
             _log.warning(
                 "cannot diagnose zombie %s, which is reported without a cause: %r;"
                 " please file a bug with this line",
@@ -164,7 +148,3 @@ class RecordMaker:
             cause=finding.cause,
             command_line=command_line,
         )
-
-
-def _warn(pid: int, error: Exception) -> None:
-    _log.warning("cannot read process %s, what it would add is missing: %s", pid, error)

@@ -82,7 +82,12 @@ class Reporter:
         self._held: dict[Identity, _Held] = {}
 
     def report(self, transitions: Iterable[Transition], now_boot_ns: int) -> None:
-        """Emit an event for each transition that the filters accept."""
+        """Emit an event for each transition that the filters accept.
+
+        Raises:
+            OSError, TemporaryError: something cannot be read now; nothing was emitted for the
+                transition that raised, and it may be reported again.
+        """
         for transition in transitions:
             match transition:
                 case Detected(zombie):
@@ -168,12 +173,13 @@ class Reporter:
             self._emit(EventName.ZOMBIE_DETECTED, zombie, view, attribution, now_boot_ns)
 
     def _release_one(self, identity: Identity, now_boot_ns: int) -> None:
-        held = self._held.pop(identity, None)
+        held = self._held.get(identity)
         if held is not None:
             # Read again: what is reported is how things are now.
             zombie, view = self._maker.read(held.zombie)
             attribution = self._maker.attribute(zombie, view)
             self._emit(EventName.ZOMBIE_DETECTED, zombie, view, attribution, now_boot_ns)
+            del self._held[identity]
 
     def _aged(self, zombie: Zombie, now_boot_ns: int) -> None:
         self._release_one(zombie.child.identity, now_boot_ns)
@@ -204,22 +210,30 @@ class Reporter:
     def _reaped(self, zombie: Zombie, gone_boot_ns: int, lifetime_ns: int) -> None:
         identity = zombie.child.identity
         self._release_one(identity, gone_boot_ns)
+        record = self._last_record(zombie, lifetime_ns)
+        # Only now: what is read for it may raise, and the caller then reports this again.
+        self._records.pop(identity, None)
+        if record is not None:
+            record = replace(record, age_ns=lifetime_ns, lifetime_ns=lifetime_ns)
+            self._sink.emit(Event(EventName.ZOMBIE_REAPED, gone_boot_ns, record=record))
+
+    def _last_record(self, zombie: Zombie, lifetime_ns: int) -> Record | None:
+        """Return the record of a reaped zombie; None when the filters reject it."""
+        identity = zombie.child.identity
         if identity in self._records:
-            record = self._records.pop(identity)
+            record = self._records[identity]
         else:
             attribution = self._maker.attribute(zombie, None)
             wanted = self._filters.matches(attribution)
             record = Record(zombie, 0, None, None, attribution, None) if wanted else None
         if record is None:
-            return
+            return None
         record = self._with_pod(record)
         if record.attribution.workload is not None and not self._filters.matches(
             record.attribution
         ):
-            return
-        record = self._revised(record, lifetime_ns)
-        record = replace(record, age_ns=lifetime_ns, lifetime_ns=lifetime_ns)
-        self._sink.emit(Event(EventName.ZOMBIE_REAPED, gone_boot_ns, record=record))
+            return None
+        return self._revised(record, lifetime_ns)
 
     def _revised(self, record: Record, lifetime_ns: int) -> Record:
         """Correct the cause if the parent is alive: then that has reaped the zombie."""

@@ -4,25 +4,27 @@ import argparse
 import os
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import ExitStack
 from functools import partial
 from types import FrameType
-from typing import Protocol
 
 from tracer import __version__, options
 from tracer.agent import build
 from tracer.agent.engine import Engine, Settings
 from tracer.agent.reporter import Reporter
-from tracer.clock import NS
+from tracer.agent.stop import StopRequest
+from tracer.agent.supervisor import Supervisor
+from tracer.clock import NS, boot_ns
 from tracer.commands import arguments
+from tracer.diagnosis.evidence import Investigator
 from tracer.durations import exact_duration
-from tracer.errors import UsageError
-from tracer.model.event import Event, Sink
-from tracer.model.status import EngineStatus
+from tracer.errors import CANNOT_RUN_STATUS, TracerError, UsageError, internal_error
+from tracer.model.event import Event, EventName, Sink
+from tracer.model.status import StatusBoard
 from tracer.options import Options
-from tracer.procfs.fs import ProcFs
 from tracer.procfs.identity import living_process
 from tracer.procfs.pidns import visibility_problem
+from tracer.sinks.fanout import Fanout
 from tracer.sinks.jsonlog import JsonLogSink
 from tracer.sinks.live import LiveSink
 from tracer.state.checkpoint import Checkpoint
@@ -31,150 +33,161 @@ from tracer.table.table import Table
 
 AGENT_MIN_AGE = "10s"
 FOLLOW_MIN_AGE = "3s"
-
-
-class _Closable(Protocol):
-    def close(self) -> None: ...
-
-
-@dataclass(slots=True)
-class _Late:
-    """What the parts of an engine need of the engine, which is made last."""
-
-    engine: Engine | None = None
-    stopped: str | None = None
-
-    def attach(self, engine: Engine) -> None:
-        """Make the engine known, and pass on a stop that came before it."""
-        self.engine = engine
-        if self.stopped is not None:
-            engine.stop(self.stopped)
-
-    def emit(self, event: Event) -> None:
-        if self.engine is not None:
-            self.engine.emit_to_sinks(event)
-
-    def status(self) -> EngineStatus:
-        return EngineStatus() if self.engine is None else self.engine.status
-
-    def stop(self, reason: str) -> None:
-        # Kept first: attach() may run in another thread meanwhile.
-        self.stopped = self.stopped or reason
-        if self.engine is not None:
-            self.engine.stop(reason)
+_CLOSE_SECONDS = 5.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the agent and of --follow."""
     parser.add_argument(
-        "-f", "--follow", action="store_true", help="show zombies live, for a person"
+        "-f", "--follow", action="store_true", help="show zombies live instead of logging JSON"
     )
     parser.add_argument(
-        "-o", "--output", metavar="FORMAT", help="with --follow: text (default) or json"
+        "-o", "--output", metavar="FORMAT", help="format of --follow: text (default) or json"
     )
     arguments.add_arguments(parser, min_age=f"{AGENT_MIN_AGE}, with --follow {FOLLOW_MIN_AGE}")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run until SIGTERM, SIGINT or a closed stdout."""
+    """Run until SIGTERM, SIGINT or a closed stdout; return the exit status."""
     follow: bool = args.follow
     if args.output not in (None, "json", "text"):
-        raise UsageError(f"--output {args.output!r}: it is text or json")
+        raise UsageError(f"--output {args.output!r} is not a format; use text or json")
     if args.output is not None and not follow:
-        raise UsageError("--output goes with --follow: the agent always writes JSON")
+        raise UsageError("--output needs --follow: without it the agent always writes JSON")
     if args.command_lines and follow and args.output != "json":
         raise UsageError("--command-lines with --follow needs -o json: the live view has no room")
     chosen = options.read(args, min_age=FOLLOW_MIN_AGE if follow else AGENT_MIN_AGE)
     build.start_logging(chosen)
-    late = _Late()
-    # From here on: whoever ends us while a source is being loaded wants a clean end too.
-    with _signals(late.stop):
-        _run_engine(chosen, late, follow=follow, live=follow and args.output != "json")
+    stop = StopRequest()
+    # From here on: a signal that comes while a source is being loaded ends it cleanly, too.
+    with _signals(stop.request), ExitStack() as servers:
+        if follow and args.output != "json":
+            _engine(chosen, stop, servers, lambda _: _live_sink(stop), writes=False).run()
+            return 0
+        return _run_logging(chosen, stop, servers, writes=not follow)
+
+
+def _run_logging(chosen: Options, stop: StopRequest, servers: ExitStack, *, writes: bool) -> int:
+    """Run with JSON lines on stdout, and return the exit status.
+
+    What goes wrong is in agent_stopped: stderr stays empty, so that nobody has to collect it.
+    """
+    logs: list[JsonLogSink] = []
+
+    def sink(checkpoint: Checkpoint | None) -> Sink:
+        logs.append(_json_sink(chosen, stop, checkpoint))
+        return logs[-1]
+
+    try:
+        engine = _engine(chosen, stop, servers, sink, writes=writes)
+    except UsageError:
+        raise
+    except Exception as error:  # noqa: BLE001 - logged, as everything about the agent
+        failure = error if isinstance(error, TracerError) else internal_error(error)
+        _log_failed_start(logs[-1] if logs else sink(None), failure)
+        return CANNOT_RUN_STATUS
+    try:
+        engine.run()
+    except TracerError:
+        return CANNOT_RUN_STATUS
     return 0
 
 
-def _run_engine(chosen: Options, late: _Late, *, follow: bool, live: bool) -> None:
+def _log_failed_start(log: Sink, error: TracerError) -> None:
+    source = {"name": None, "reason": str(error)}
+    log.emit(Event(EventName.AGENT_STOPPED, boot_ns(), fields={"source": source}, level="error"))
+    log.close(_CLOSE_SECONDS)
+
+
+def _engine(
+    chosen: Options,
+    stop: StopRequest,
+    servers: ExitStack,
+    main_sink: Callable[[Checkpoint], Sink],
+    *,
+    writes: bool,
+) -> Engine:
+    """Put the agent together. The order is that of the data's way back: sinks first.
+
+    Args:
+        chosen: the options.
+        stop: ends it.
+        servers: closes what serves the metrics.
+        main_sink: makes and starts what writes to stdout.
+        writes: keep state for the next agent; else only read it.
+
+    Raises:
+        TracerError: it cannot run here.
+    """
     proc = build.open_proc(chosen)
     store = StateStore(chosen.state_dir, proc.boot_id() or "")
-    memory = Checkpoint(store, proc, writes=not follow)
-    sinks: list[Sink] = [_main_sink(chosen, memory, late, live=live)]
-    server = _serve(chosen, late, sinks)
-    try:
-        engine = _engine(chosen, proc, memory, late, sinks)
-        late.attach(engine)
-        engine.run()
-    finally:
-        if server is not None:
-            server.close()
+    checkpoint = Checkpoint(store, proc, writes=writes)
+    who = build.identification(chosen, proc)
+    not_ready = visibility_problem(proc, chosen.proc_root)
+    board = StatusBoard()
+    others = [] if chosen.metrics_address is None else [_metrics(chosen, board, servers)]
+    sink = Fanout([main_sink(checkpoint), *others])
+    sources = Supervisor(chosen.source, build.source_makers(chosen, proc))
+    table = Table(chosen.min_age_ns, parent_identity=partial(living_process, proc))
+    reporter = Reporter(
+        proc=proc,
+        attributor=who.attributor,
+        filters=chosen.filters,
+        investigator=Investigator(proc, sources),
+        sink=sink,
+        siblings=table.siblings,
+        hold_ns=NS // 4 if chosen.min_age_ns > NS else NS // 10,
+        command_lines=chosen.command_lines,
+    )
+    if who.pods is not None:
+        who.pods.start()
+    return Engine(
+        Settings(
+            not_ready=not_ready,
+            close_seconds=_CLOSE_SECONDS,
+            facts=_facts(chosen, who.reason),
+        ),
+        sources=sources,
+        table=table,
+        reporter=reporter,
+        sink=sink,
+        board=board,
+        stop=stop,
+        checkpoint=checkpoint,
+        pods=who.pods,
+    )
 
 
-def _main_sink(chosen: Options, memory: Checkpoint, late: _Late, *, live: bool) -> Sink:
-    def closed() -> None:
-        late.stop("stdout was closed")
+def _live_sink(stop: StopRequest) -> Sink:
+    shown = LiveSink(on_closed=lambda: stop.request("stdout was closed"))
+    shown.start()
+    return shown
 
-    if live:
-        shown = LiveSink(on_closed=closed)
-        shown.start()
-        return shown
+
+def _json_sink(chosen: Options, stop: StopRequest, checkpoint: Checkpoint | None) -> JsonLogSink:
     log = JsonLogSink(
         node_name=chosen.node_name,
         version=__version__,
         level="info" if chosen.log_level == "debug" else chosen.log_level,
-        written=memory.written,
-        on_closed=closed,
+        written=None if checkpoint is None else checkpoint.written,
+        on_closed=lambda: stop.request("stdout was closed"),
     )
     log.start()
     build.start_logging(chosen, log.handler())
     return log
 
 
-def _serve(chosen: Options, late: _Late, sinks: list[Sink]) -> _Closable | None:
-    if chosen.metrics_address is None:
-        return None
+def _metrics(chosen: Options, board: StatusBoard, servers: ExitStack) -> Sink:
+    """Serve /metrics and the probes until `servers` is closed."""
     from tracer.sinks.http import MetricsServer, parse_address  # noqa: PLC0415 - only when asked
     from tracer.sinks.metrics import MetricsSink  # noqa: PLC0415
 
-    metrics = MetricsSink(late.status)
-    sinks.append(metrics)
-    server = MetricsServer(parse_address(chosen.metrics_address), metrics.registry, late.status)
+    metrics = MetricsSink(board.current)
+    address = parse_address(chosen.metrics_address or "")
+    server = MetricsServer(address, metrics.registry, board.current)
     server.start()
-    return server
-
-
-def _engine(
-    chosen: Options, proc: ProcFs, memory: Checkpoint, late: _Late, sinks: list[Sink]
-) -> Engine:
-    table = Table(chosen.min_age_ns, parent_identity=partial(living_process, proc))
-    investigator = build.CurrentInvestigator(proc)
-    who = build.identification(chosen, proc)
-    reporter = Reporter(
-        proc=proc,
-        attributor=who.attributor,
-        filters=chosen.filters,
-        investigator=investigator,
-        sink=late,
-        siblings=table.siblings,
-        hold_ns=NS // 4 if chosen.min_age_ns > NS else NS // 10,
-        command_lines=chosen.command_lines,
-    )
-
-    if who.pods is not None:
-        who.pods.start()
-    return Engine(
-        Settings(
-            source=chosen.source,
-            node_name=chosen.node_name,
-            not_ready=visibility_problem(proc, chosen.proc_root),
-            facts=_facts(chosen, who.reason),
-        ),
-        makers=build.source_makers(chosen, proc),
-        table=table,
-        reporter=reporter,
-        use_source=investigator.use,
-        sinks=sinks,
-        memory=memory,
-        pods=who.pods,
-    )
+    servers.callback(server.close)
+    return metrics
 
 
 def _facts(chosen: Options, kubernetes: str) -> dict[str, object]:
@@ -193,9 +206,9 @@ def _facts(chosen: Options, kubernetes: str) -> dict[str, object]:
 
 
 class _signals:  # noqa: N801 - reads as a function in a with statement
-    """SIGTERM and SIGINT end the engine; what was before comes back afterwards.
+    """SIGTERM and SIGINT end the engine; the handlers from before come back afterwards.
 
-    Unless one came: then the process is ending well, and another must not spoil that.
+    Unless one came: then the process is ending, and a second signal must not kill it.
     """
 
     def __init__(self, stop: Callable[[str], None]) -> None:
@@ -210,7 +223,7 @@ class _signals:  # noqa: N801 - reads as a function in a with statement
     def __enter__(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
-                continue  # nohup: whoever started us wants us to outlive the terminal
+                continue  # nohup: the agent is to outlive its terminal
             self._before[number] = signal.signal(number, self._handle)
 
     def __exit__(self, *_: object) -> None:

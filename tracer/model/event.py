@@ -66,6 +66,7 @@ class Event:
         storm: for zombie_storm.
         fields: the rest of the document for all other events, nested as it is logged
             (`{"source": {"name": "core"}}`).
+        level: instead of the level that events of this name usually have.
     """
 
     name: EventName
@@ -73,6 +74,12 @@ class Event:
     record: Record | None = None
     storm: StormContext | None = None
     fields: Mapping[str, object] = field(default_factory=dict)
+    level: str | None = None
+
+    @property
+    def severity(self) -> str:
+        """Its log level: info, warning or error."""
+        return self.level or LEVELS[self.name]
 
 
 class Sink(Protocol):

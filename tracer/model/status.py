@@ -1,4 +1,4 @@
-"""Whether the agent is alive and ready, and what it says of itself. Pure."""
+"""Whether the agent is alive and ready, and the figures that other threads read. Pure."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
@@ -7,11 +7,11 @@ from tracer.clock import NS
 from tracer.model import Losses
 
 STALE_AFTER_SECONDS = 30
-"""A loop that has not come round for so long hangs: its longest work is one snapshot
-of 300,000 zombies from /proc, 5 s on a slow machine."""
+"""A loop that has not ticked for this long hangs: its longest work is one snapshot of
+300,000 zombies from /proc, 5 s on a slow machine."""
 
 OTHER = "_other"
-"""What stands for all that found no place; no Kubernetes name begins with an underscore."""
+"""Stands for everything beyond a limit; no Kubernetes name begins with an underscore."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +43,9 @@ class EngineStatus:
     """What the engine is doing, for probes and gauges.
 
     Attributes:
-        last_tick_boot_ns: when its loop last came round; None before the first time.
+        last_tick_boot_ns: when its loop last ran; None before the first time.
         source: core, bcc or proc; None until one is attached.
-        not_ready: why it cannot be relied on yet; None when it can.
+        not_ready: why its reports may be incomplete or late now; None when they are not.
         groups: its zombies now.
         exits: processes that died since the source started; None when not seen.
         losses: of the source since it started.
@@ -77,11 +77,29 @@ def lost_by_stage(losses: Losses, sink_drops: int) -> dict[str, int]:
 
 
 StatusFunction = Callable[[], EngineStatus]
-"""Asked from the threads of the HTTP server: it must return at once, and whole.
+"""Called from the threads of the HTTP server; returns at once (StatusBoard.current)."""
 
-An engine does that by building a new EngineStatus in its own thread and replacing
-one attribute with it.
-"""
+
+class StatusBoard:
+    """Holds the newest EngineStatus. One thread publishes, any thread reads.
+
+    No lock is needed: a status is immutable and replaced as a whole.
+    """
+
+    def __init__(self) -> None:
+        self._status = EngineStatus()
+
+    def current(self) -> EngineStatus:
+        """Return the newest status."""
+        return self._status
+
+    def publish(self, status: EngineStatus) -> None:
+        """Replace the status."""
+        self._status = status
+
+    def tick(self, now_boot_ns: int) -> None:
+        """Note that the loop is alive, in the middle of long work."""
+        self._status = replace(self._status, last_tick_boot_ns=now_boot_ns)
 
 
 def why_not_alive(
@@ -90,7 +108,7 @@ def why_not_alive(
     """Return why the agent should be restarted; None when it should not.
 
     An engine that has not begun its loop is alive: attaching may take as long as
-    it needs, and an agent that cannot run ends by itself.
+    it needs, and an agent that cannot run exits.
     """
     if status.last_tick_boot_ns is None:
         return None
@@ -124,7 +142,7 @@ def fold(groups: Iterable[ZombieGroup], limit: int) -> list[ZombieGroup]:
 
 
 def oldest(groups: Iterable[ZombieGroup]) -> int | None:
-    """Return when the oldest zombie of those groups died; None when nobody knows."""
+    """Return when the oldest zombie of those groups died; None when it is unknown."""
     known = [group.oldest_since_boot_ns for group in groups]
     return min((moment for moment in known if moment is not None), default=None)
 

@@ -4,7 +4,7 @@ import errno
 import os
 from pathlib import Path
 
-from tracer.errors import PermanentError
+from tracer.errors import TEMPORARY_ERRNOS, PermanentError
 from tracer.model import Identity, Process
 from tracer.procfs.parse import (
     ProcFormatError,
@@ -21,10 +21,11 @@ __all__ = ["ProcFormatError", "ProcFs", "Stat", "Status"]
 _VANISHED = frozenset({errno.ENOENT, errno.ESRCH, errno.ENOTDIR, errno.EINVAL})
 """EINVAL: readlink of a namespace link while the task is being released, before 5.x."""
 _REFUSED = frozenset({errno.EACCES, errno.EPERM})
+_ROOT_REMEDY = "give the path where the host's proc file system is mounted with --proc-root"
 _CHUNK = 4096
 """A stat line, a status file and a comm all fit in it, and so are read by one system call."""
-_THREADS_LOOKED_AT = 256
-"""More threads than this are not read one by one to find those in state D."""
+_THREADS_READ = 256
+"""At most so many threads of a process are read to find those in state D."""
 
 
 class ProcFs:
@@ -33,9 +34,9 @@ class ProcFs:
     Attributes:
         root: where it is mounted.
         refused: reads so far that were refused for want of rights (hidepid, no ptrace
-            rights); such a read gives None like a vanished process does, and who must tell
-            the two apart asks may_inspect().
-        unparsable: lines met in scans that this program does not understand.
+            rights). Such a read gives None, as for a process that is gone; may_inspect()
+            distinguishes the two.
+        unparsable: stat and status files met in scans that could not be parsed.
     """
 
     def __init__(self, root: Path | str = "/proc") -> None:
@@ -49,6 +50,7 @@ class ProcFs:
 
         Raises:
             PermanentError: the root is not a proc file system.
+            OSError: it cannot be opened now, for want of descriptors or memory.
         """
         if self._fd is None:
             self._fd = self._open_root()
@@ -61,30 +63,29 @@ class ProcFs:
             self._fd = None
 
     def _open_root(self) -> int:
-        remedy = "give the path where the host's proc file system is mounted with --proc-root"
         try:
             descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
+            if error.errno in TEMPORARY_ERRNOS:
+                raise
             raise PermanentError(
-                f"cannot open the proc root {self.root}: {error.strerror}; {remedy}"
+                f"cannot open the proc root {self.root}: {error.strerror}; {_ROOT_REMEDY}"
             ) from error
+        genuine = False
         try:
-            # /proc/stat (of the machine) is there in every proc mount, whatever its hidepid
-            # and pid namespace; subset=pid mounts lack it, and pid_max with it.
-            with open("stat", "rb", opener=lambda n, f: os.open(n, f, dir_fd=descriptor)) as file:
-                genuine = file.read(3) == b"cpu"
-        except OSError:
-            genuine = False
+            genuine = _is_proc(descriptor)
+        finally:
+            if not genuine:
+                os.close(descriptor)
         if not genuine:
-            os.close(descriptor)
-            raise PermanentError(f"{self.root} is not a proc file system; {remedy}")
+            raise PermanentError(f"{self.root} is not a proc file system; {_ROOT_REMEDY}")
         return descriptor
 
     def read(self, name: str) -> bytes | None:
         """Read a file below the root, such as `12/stat`; None when it is gone or refused.
 
         Raises:
-            OSError: for any error but those two.
+            OSError: any other error, such as EMFILE; errors.is_temporary() classifies it.
         """
         try:
             descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.fd())
@@ -108,7 +109,7 @@ class ProcFs:
             return None
 
     def _absent(self, error: OSError) -> None:
-        """Count a refusal, let vanishing pass, raise anything else."""
+        """Count a refusal, ignore a process that is gone, raise anything else."""
         if error.errno in _REFUSED:
             self.refused += 1
         elif error.errno not in _VANISHED:
@@ -188,8 +189,8 @@ class ProcFs:
     def process(self, pid: int) -> Process | None:
         """Return all that can be read cheaply; parts that are refused are None.
 
-        `frozen` and `cgroup_path` are left to whoever knows cgroups. The command line is not
-        read: that waits for the process's memory lock and so may block on a stuck process.
+        `frozen` and `cgroup_path` are not filled in here. The command line is not read: that
+        waits for the process's memory lock and so may block on a stuck process.
         """
         stat = self.stat(pid)
         status = self.status(pid)
@@ -217,7 +218,7 @@ class ProcFs:
         """Count threads in state D, among the first ones."""
         if stat.num_threads <= 1:
             return int(stat.state == "D")
-        tids = self.threads(stat.pid)[:_THREADS_LOOKED_AT]
+        tids = self.threads(stat.pid)[:_THREADS_READ]
         threads = (self.stat(stat.pid, tid) for tid in tids)
         return sum(thread is not None and thread.state == "D" for thread in threads)
 
@@ -232,8 +233,23 @@ class ProcFs:
         return int(raw) if raw else None
 
 
+def _is_proc(root: int) -> bool:
+    """Return whether a directory is the root of a proc file system.
+
+    /proc/stat (of the machine) is in every proc mount, whatever its hidepid and pid namespace;
+    subset=pid mounts lack it, and pid_max with it.
+    """
+    try:
+        with open("stat", "rb", opener=lambda n, f: os.open(n, f, dir_fd=root)) as file:
+            return file.read(3) == b"cpu"
+    except OSError as error:
+        if error.errno in TEMPORARY_ERRNOS:
+            raise
+        return False
+
+
 def _read_all(descriptor: int) -> bytes:
-    """Read to the end; one system call more than it takes tells the end."""
+    """Read a file to its end."""
     chunk = os.read(descriptor, _CHUNK)
     if len(chunk) < _CHUNK:
         # seq_file returns short only at the end or for lack of room in a page; what we read

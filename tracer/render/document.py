@@ -102,7 +102,7 @@ def event_document(event: Event, *, node_name: str, to_wall_ns: int, version: st
             at_boot_ns=event.at_boot_ns,
             event=event.name,
         )
-    head = _head(event.at_boot_ns + to_wall_ns, LEVELS[event.name], event.name)
+    head = _head(event.at_boot_ns + to_wall_ns, event.severity, event.name)
     if event.storm is not None:
         return head | _storm_facts(event, node_name=node_name, to_wall_ns=to_wall_ns)
     if event.name in {EventName.AGENT_STARTED, EventName.AGENT_STOPPED}:

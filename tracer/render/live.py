@@ -109,7 +109,8 @@ class LiveView:
         else:
             self._storm = None
         # Not a part of the storm's frame: it stays when the frame is replaced.
-        heading = [] if self._headed or event.name is EventName.AGENT_STARTED else [self._heading()]
+        early = not lines or event.name is EventName.AGENT_STARTED
+        heading = [] if self._headed or early else [self._heading()]
         self._headed = self._headed or bool(heading)
         return Frame((*heading, *lines), replaces)
 
@@ -123,7 +124,8 @@ class LiveView:
                 self._cause = None
             yield self._storm_row(event, event.storm, to_wall_ns)
             yield from self._why(event.storm.storm.parent.pid, event.storm.cause)
-        else:
+        elif event.name is not EventName.AGENT_STOPPED or event.severity != "error":
+            # Why the command failed goes to stderr, where it is not cut.
             what = _WORDS[event.name]
             head = f"{self._time(event, to_wall_ns)} {self._coloured(what, pad(what, _WHAT))} "
             room = self._columns - _TIME - _WHAT - 2

@@ -36,7 +36,7 @@ def _summary(facts: _Facts) -> Iterator[str]:
 
 
 def _source(facts: _Facts) -> Iterator[str]:
-    name, previous = facts.get("source.name"), facts.get("source.previous")
+    name, previous = facts.get("source.name", "no source"), facts.get("source.previous")
     changed = f"{name} instead of {previous}" if previous not in {None, name} else f"{name}"
     reason = facts.get("source.reason")
     yield changed + (f" ({reason})" if reason else "")

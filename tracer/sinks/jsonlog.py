@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 
 from tracer.clock import boot_to_wall_ns
-from tracer.model.event import LEVELS, Event
+from tracer.model.event import Event
 from tracer.render.document import event_document
 from tracer.sinks.diagnostics import DiagnosticRenderer, QueueingHandler
 from tracer.sinks.json_line import log_line
@@ -84,7 +84,7 @@ class JsonLogSink:
     def _render(self, item: Event | logging.LogRecord) -> bytes | None:
         if isinstance(item, logging.LogRecord):
             return self._diagnostic(item)
-        if _severity(LEVELS[item.name]) < self._level:
+        if _severity(item.severity) < self._level:
             return None
         document = event_document(
             item,

@@ -1,22 +1,8 @@
 """Failed system calls of the sources, as the kind of error that says what happens next."""
 
-import errno
 import os
 
-from tracer.errors import PermanentError, TemporaryError, TracerError
-
-TEMPORARY = frozenset(
-    {
-        errno.EAGAIN,
-        errno.EBUSY,
-        errno.EINTR,
-        errno.EIO,
-        errno.EMFILE,
-        errno.ENFILE,
-        errno.ENOMEM,
-    }
-)
-"""Another try may succeed; after any other errno it cannot."""
+from tracer.errors import TEMPORARY_ERRNOS, PermanentError, TemporaryError, TracerError
 
 
 def failure(what: str, number: int) -> TracerError:
@@ -27,6 +13,6 @@ def failure(what: str, number: int) -> TracerError:
         number: its errno.
     """
     text = f"{what}: {os.strerror(number)} (errno {number})"
-    if number in TEMPORARY:
+    if number in TEMPORARY_ERRNOS:
         return TemporaryError(text)
     return PermanentError(f"{text}; restart the agent, or use another --source")

@@ -1,8 +1,9 @@
-"""Choosing a source, at the start and when one fails in flight."""
+"""Which source to use: the one asked for, or the first of the order that starts."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
 
-from tracer.errors import PermanentError, TracerError
+from tracer.errors import PermanentError, TemporaryError, classified
 from tracer.model import Source
 
 ORDER = ("core", "bcc", "proc")
@@ -10,6 +11,21 @@ ORDER = ("core", "bcc", "proc")
 
 Makers = Mapping[str, Callable[[], Source]]
 """How to construct each source, by name. A missing name is a source that is not to be tried."""
+
+Failures = Mapping[str, PermanentError | TemporaryError]
+"""Why sources did not start, by name, in the order in which they were tried."""
+
+
+class Opened(NamedTuple):
+    """A started source, and why the ones before it in the order did not start."""
+
+    source: Source
+    failures: Failures
+
+    @property
+    def reason(self) -> str:
+        """Why it is this source, for `source.reason`."""
+        return "; ".join([*map(str, self.failures.values()), f"{self.source.name} works"])
 
 
 def open_source(name: str, *, make: Makers) -> tuple[Source, str]:
@@ -24,56 +40,61 @@ def open_source(name: str, *, make: Makers) -> tuple[Source, str]:
 
     Raises:
         PermanentError: the named one cannot work, or with auto none can; says why.
+        TemporaryError: as above, but another attempt may succeed.
         KeyError: there is no such source.
     """
     if name != "auto":
-        return _start(name, make), "asked for by name"
-    return _first_of(ORDER, make, [])
+        return start(name, make), "asked for by name"
+    opened = open_first(ORDER, make=make)
+    return opened.source, opened.reason
 
 
-def next_after(failed: str, why: TracerError, *, make: Makers) -> tuple[Source, str]:
-    """Construct and start the source to go on with when one failed in flight.
-
-    Only for auto: a source that was asked for by name is never replaced silently. The caller
-    closes the failed source first, takes a snapshot from the new one right away and reconciles
-    the table with it, so that nothing is lost and, by identity, nothing is told twice.
+def open_first(names: Iterable[str], *, make: Makers, before: str | None = None) -> Opened:
+    """Construct and start the first source that works.
 
     Args:
-        failed: the name of the source that raised.
-        why: what it raised.
+        names: which to try, in this order.
         make: how to construct each.
-
-    Returns:
-        the started source, and why it is this one.
+        before: what happened before, for the text of the error.
 
     Raises:
-        PermanentError: no further source can work; says why for each.
+        PermanentError: none can work; says why for each.
+        TemporaryError: none works now, but at least one may work later.
     """
-    return _first_of(ORDER[ORDER.index(failed) + 1 :], make, [f"{failed} failed: {why}"])
-
-
-def _first_of(names: tuple[str, ...], make: Makers, failures: list[str]) -> tuple[Source, str]:
-    """Start the first that works; failures says what was tried before."""
+    failures: dict[str, PermanentError | TemporaryError] = {}
     for name in names:
         if name not in make:
             continue
         try:
-            source = _start(name, make)
-        except TracerError as error:
-            failures.append(str(error))
-        else:
-            return source, "; ".join([*failures, f"{name} works"])
-    raise PermanentError("no source can see zombies here: " + "; ".join(failures))
+            return Opened(start(name, make), failures)
+        except (PermanentError, TemporaryError) as error:
+            failures[name] = error
+    reasons = [] if before is None else [before]
+    text = "no source works here: " + "; ".join([*reasons, *map(str, failures.values())])
+    if any(isinstance(error, TemporaryError) for error in failures.values()):
+        raise TemporaryError(text)
+    raise PermanentError(text)
 
 
-def _start(name: str, make: Makers) -> Source:
-    """Construct and start one; an error begins with its name and leaves nothing attached."""
+def start(name: str, make: Makers) -> Source:
+    """Construct and start one source; when that fails nothing stays attached.
+
+    Raises:
+        PermanentError: it cannot work; the text begins with its name.
+        TemporaryError: it may start later; the text begins with its name.
+    """
     source = None
     try:
         source = make[name]()
         source.start()
-    except TracerError as error:
+    except Exception as error:
         if source is not None:
             source.close()
-        raise PermanentError(f"{name} cannot work here: {error}") from error
+        match classified(error):
+            case TemporaryError() as known:
+                raise TemporaryError(f"{name} cannot start at the moment: {known}") from error
+            case PermanentError() as known:
+                raise PermanentError(f"{name} cannot work here: {known}") from error
+            case _:
+                raise
     return source

@@ -84,6 +84,8 @@ class Checkpoint:
     def restore(self, table: Table, reporter: Reports, now_boot_ns: int) -> None:
         """Fill an empty table with what the last agent of this boot knew."""
         state = self._store.load(now_boot_ns)
+        # First what may raise: after a temporary error all of this is done again.
+        lives = {storm.number: self._lives(storm.parent) for storm in state.storms.values()}
         for saved in state.zombies.values():
             detected = saved.detected_boot_ns if self._writes else None
             zombie = Zombie(saved.child, saved.first_seen_boot_ns, detected)
@@ -94,7 +96,7 @@ class Checkpoint:
             return
         members = state.members(now_boot_ns)
         for storm in state.storms.values():
-            counter = _counter(storm, now_boot_ns, active=self._lives(storm.parent))
+            counter = _counter(storm, now_boot_ns, active=lives[storm.number])
             numbers = iter(members[storm.number])
             table.restore_storm(counter, zip(numbers, numbers, strict=True))
             reporter.restore_storm(storm.parent, storm.comm, storm.cgroup, storm.cause, now_boot_ns)

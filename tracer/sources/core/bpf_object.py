@@ -5,10 +5,10 @@ import os
 from collections.abc import Callable
 from typing import Self
 
-from tracer.errors import PermanentError
+from tracer.errors import TEMPORARY_ERRNOS, PermanentError
 from tracer.sources.core.libbpf import Libbpf, describe
 from tracer.sources.core.maps import Map
-from tracer.sources.failures import TEMPORARY, failure
+from tracer.sources.failures import failure
 
 Run = Callable[[], int]
 """Runs a program once and returns its result."""
@@ -185,7 +185,7 @@ def runner(libbpf: Libbpf, program_fd: int) -> Run:
         if call(program_fd, pointer) < 0:
             number = ctypes.get_errno()
             what = "the kernel does not run the ageing program"
-            if number in TEMPORARY:
+            if number in TEMPORARY_ERRNOS:
                 raise failure(what, number)
             raise PermanentError(
                 f"{what}: {os.strerror(number)} (errno {number}); Linux 5.10 or later is needed"

@@ -1,0 +1,89 @@
+"""Brings what the source sees into the table: polls it, and compares both by snapshots."""
+
+import time
+
+from tracer.agent.snapshots import SnapshotSchedule
+from tracer.agent.supervisor import SourceChange, Supervisor
+from tracer.clock import boot_ns
+from tracer.errors import PermanentError
+from tracer.model import Transition
+from tracer.table.table import Table
+
+
+class Observer:
+    """Between the source in use and the table.
+
+    Attributes:
+        snapshot_ns: how long the last snapshot took; None before the first.
+    """
+
+    def __init__(self, sources: Supervisor, table: Table) -> None:
+        self._sources = sources
+        self._table = table
+        self._schedule = SnapshotSchedule(boot_ns())
+        self.snapshot_ns: int | None = None
+
+    def restart(self, now_boot_ns: int) -> None:
+        """Begin anew with another source: the first thing is a snapshot."""
+        self._schedule.restart(now_boot_ns)
+
+    def hasten(self, now_boot_ns: int) -> None:
+        """Take a snapshot next: an error may have cost observations."""
+        self._schedule.hasten(now_boot_ns)
+
+    def want_snapshot(self) -> None:
+        """Take a snapshot as soon as its cost allows: only that shows who has a zombie now."""
+        self._schedule.hasten(self._schedule.pause_end_boot_ns)
+
+    def next_boot_ns(self, now_boot_ns: int) -> int:
+        """Return when observe() is to be called."""
+        poll = self._sources.next_poll_boot_ns(now_boot_ns)
+        if self._sources.problem is not None:
+            return poll  # no snapshot before the source works again
+        return min(poll, self._schedule.next_boot_ns)
+
+    def observe(self, now_boot_ns: int, transitions: list[Transition]) -> SourceChange | None:
+        """Poll the source, and compare with a snapshot when one is due.
+
+        Args:
+            now_boot_ns: now.
+            transitions: what the table says has happened is added here, also before an error.
+
+        Returns:
+            what the source lost, if that is to be reported.
+
+        Raises:
+            Exception: whatever the source raises, for Supervisor.failed().
+        """
+        self._poll(now_boot_ns, transitions)
+        if not self._schedule.due(now_boot_ns):
+            return None
+        self._compare(now_boot_ns, transitions)
+        loss = self._schedule.loss_to_report(now_boot_ns)
+        name = self._sources.name
+        return None if loss is None else SourceChange(name, name, loss, improvement=False)
+
+    def _poll(
+        self, now_boot_ns: int, transitions: list[Transition], *, after_snapshot: bool = False
+    ) -> None:
+        transitions += self._table.apply(self._sources.poll(now_boot_ns), now_boot_ns)
+        losses = self._sources.losses()
+        self._schedule.note(losses, now_boot_ns, after_snapshot=after_snapshot)
+
+    def _compare(self, now_boot_ns: int, transitions: list[Transition]) -> None:
+        """Make the table equal to a snapshot."""
+        began_cpu_ns = time.thread_time_ns()
+        self._schedule.begin()
+        found = self._table.reconcile(self._sources.snapshot(), now_boot_ns)
+        transitions += found
+        done_boot_ns = boot_ns()
+        self.snapshot_ns = done_boot_ns - now_boot_ns
+        cpu_ns = time.thread_time_ns() - began_cpu_ns
+        # What was reaped while the snapshot was read waits in the source.
+        self._poll(done_boot_ns, transitions, after_snapshot=True)
+        self._schedule.taken(done_boot_ns, cpu_ns)
+        unseen = self._schedule.unseen_death(found, self._sources.attached_boot_ns)
+        if unseen is not None:
+            raise PermanentError(
+                f"it did not see the exit of pid {unseen.pid}: its hooks no longer fire"
+            )
