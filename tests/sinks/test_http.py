@@ -237,3 +237,38 @@ def test_what_is_not_an_address_is_quoted(text):
     with pytest.raises(UsageError, match="is not HOST:PORT") as caught:
         parse_address(text)
     assert repr(text) in str(caught.value)
+
+
+WITHOUT_DESCRIPTORS = """
+import os, resource, socket, time
+from prometheus_client import CollectorRegistry
+from tracer.model.status import EngineStatus
+from tracer.sinks.http import Address, MetricsServer
+server = MetricsServer(Address("127.0.0.1", 0), CollectorRegistry(), EngineStatus)
+server.start()
+client = socket.socket()
+client.settimeout(10)
+_, hard = limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (client.fileno() + 1, hard))
+client.connect(("127.0.0.1", server.port))
+client.sendall(b"GET /healthz HTTP/1.0\\r\\n\\r\\n")
+began = time.process_time()
+time.sleep(1)  # the time over which its use of the processor is measured
+used = time.process_time() - began
+assert used < 0.3, used
+resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+assert client.recv(100).startswith(b"HTTP/1.1 200"), "no answer"
+print("answered")
+"""
+
+
+def test_a_lack_of_descriptors_neither_spins_nor_loses_a_probe():
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_DESCRIPTORS],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd="/",
+    )
+    assert done.stdout == "answered\n", done.stderr[-500:]

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from tracer.clock import boot_ns
-from tracer.errors import PermanentError, UsageError
+from tracer.errors import TEMPORARY_ERRNOS, PermanentError, UsageError
 from tracer.model.status import STALE_AFTER_SECONDS, StatusFunction, why_not_alive
 
 _CONNECTIONS = 32
@@ -23,6 +23,9 @@ _CONNECTIONS = 32
 
 _TIMEOUT_SECONDS = 10
 """For a client to send its request and to read the answer."""
+
+_ACCEPT_PAUSE_SECONDS = 0.1
+"""Between two attempts to accept a connection when descriptors or memory have run out."""
 
 
 _TEXT = "text/plain; charset=utf-8"
@@ -151,7 +154,7 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, family: int, where: Any, owner: MetricsServer) -> None:
         self.address_family = family
         self.owner = owner
-        self._stopping = False
+        self._stopping = threading.Event()
         self._free = threading.BoundedSemaphore(_CONNECTIONS)
         super().__init__(where, _Handler)
 
@@ -166,15 +169,28 @@ class _Server(ThreadingHTTPServer):
 
     def serve(self) -> None:
         """Serve until stop() without waking up in between: serve_forever() polls twice a second."""
-        while not self._stopping:
+        while not self._stopping.is_set():
             self.handle_request()
         self.server_close()
 
     def stop(self) -> None:
         """End serve(): a listening socket that is shut down becomes readable on Linux."""
-        self._stopping = True
+        self._stopping.set()
         with suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
+
+    def get_request(self) -> tuple[Any, Any]:
+        """Accept a connection.
+
+        One that cannot be accepted for want of descriptors or memory stays in the queue, and
+        the socket stays readable: without a pause the thread would try without end.
+        """
+        try:
+            return super().get_request()
+        except OSError as error:
+            if error.errno in TEMPORARY_ERRNOS:
+                self._stopping.wait(_ACCEPT_PAUSE_SECONDS)
+            raise
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if not self._free.acquire(blocking=False):
