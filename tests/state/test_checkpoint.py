@@ -1,5 +1,6 @@
 """What a killed agent leaves for the next one: nothing lost, nothing reported twice."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -305,6 +306,30 @@ def test_the_next_agent_can_attribute_a_storm_though_its_parent_is_gone(next_age
         assert again.reporter.storms == [(who, comm, CGROUP, NEVER)]
         [storm] = again.table.storms(boot_ns())
         assert (storm.phase, storm.zombies, storm.detected) == (StormPhase.ENDED, 8, 8)
+
+
+class Failing(Reporter):
+    """A reporter that cannot read /proc the first time."""
+
+    def restore_storm(self, *facts):
+        if not self.storms:
+            self.storms.append(None)
+            raise OSError(errno.EMFILE, "Too many open files")
+        super().restore_storm(*facts)
+
+
+def test_a_restore_that_failed_in_the_middle_can_be_repeated(next_agent, tmp_path):
+    """What is counted twice would never be reaped twice."""
+    storm_of(next_agent, os.getpid()).checkpoint.close()
+    reporter, table = Failing(), Table(0, RULES, partial(living_process, PROC))
+    checkpoint = Checkpoint(StateStore(tmp_path, BOOT), PROC, writes=True)
+    checkpoint.open()
+    with pytest.raises(OSError, match="Too many"):
+        checkpoint.restore(table, reporter, boot_ns())
+    assert table.totals().detected == 0
+    checkpoint.restore(table, reporter, boot_ns())
+    assert (table.totals().zombies, table.totals().detected) == (8, 8)
+    checkpoint.close()
 
 
 def test_a_storm_that_drained_is_forgotten_and_its_number_can_be_another_s(next_agent):

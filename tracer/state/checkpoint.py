@@ -84,24 +84,33 @@ class Checkpoint:
     def restore(self, table: Table, reporter: Reports, now_boot_ns: int) -> None:
         """Fill an empty table with what the last agent of this boot knew."""
         state = self._store.load(now_boot_ns)
-        # First what may raise: after a temporary error all of this is done again.
-        lives = {storm.number: self._lives(storm.parent) for storm in state.storms.values()}
-        for saved in state.zombies.values():
-            detected = saved.detected_boot_ns if self._writes else None
-            zombie = Zombie(saved.child, saved.first_seen_boot_ns, detected)
-            table.restore(zombie, saved.step_ns if self._writes else None)
-            if detected is not None:
+        zombies = [self._restored(saved) for saved in state.zombies.values()]
+        storms = state.storms.values() if self._writes else ()
+        # First what reads /proc: after a temporary error all of this is done again, and the
+        # table must not have changed by then.
+        lives = {storm.number: self._lives(storm.parent) for storm in storms}
+        for zombie, _ in zombies:
+            if zombie.detected_boot_ns is not None:
                 reporter.restore(zombie, now_boot_ns)
+        for storm in storms:
+            reporter.restore_storm(storm.parent, storm.comm, storm.cgroup, storm.cause, now_boot_ns)
+        for zombie, step_ns in zombies:
+            table.restore(zombie, step_ns)
         if not self._writes:
             return
         members = state.members(now_boot_ns)
-        for storm in state.storms.values():
+        for storm in storms:
             counter = _counter(storm, now_boot_ns, active=lives[storm.number])
             numbers = iter(members[storm.number])
             table.restore_storm(counter, zip(numbers, numbers, strict=True))
-            reporter.restore_storm(storm.parent, storm.comm, storm.cgroup, storm.cause, now_boot_ns)
         self._state, self._reporter = state, reporter
         self.save(table, now_boot_ns)  # before anything is written, so that it can be noted
+
+    def _restored(self, saved: SavedZombie) -> tuple[Zombie, int | None]:
+        """Return a saved zombie and its step; as undetected for who reports everything again."""
+        if not self._writes:
+            return Zombie(saved.child, saved.first_seen_boot_ns), None
+        return Zombie(saved.child, saved.first_seen_boot_ns, saved.detected_boot_ns), saved.step_ns
 
     def _lives(self, parent: Identity) -> bool:
         """Return whether that process can leave more zombies: a dead one cannot."""
