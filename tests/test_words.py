@@ -124,9 +124,6 @@ def test_what_is_allowed_says_why():
     assert all(allowed.reason for allowed in ALLOWED)
 
 
-@pytest.mark.xfail(
-    strict=False, reason="the sentences of some packages are being rewritten: remove this mark then"
-)
 @pytest.mark.parametrize("source", [strings, lines], ids=["messages", "documents"])
 def test_no_word_comes_back_that_a_reader_would_stop_at(source):
     found = list(offences(source()))
