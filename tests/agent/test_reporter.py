@@ -70,7 +70,7 @@ class Found:
         return self
 
 
-def reporter(index, events, *, investigator=None, proc=None, **filters):
+def reporter(index, events, *, investigator=None, proc=None, command_lines=False, **filters):
     proc = proc or ProcFs(Path("/proc"))
     return Reporter(
         proc=proc,
@@ -79,6 +79,7 @@ def reporter(index, events, *, investigator=None, proc=None, **filters):
         investigator=investigator or Found(),
         sink=events,
         siblings=lambda _: 1,
+        command_lines=command_lines,
     )
 
 
@@ -219,6 +220,21 @@ def test_what_cannot_be_read_now_can_be_reported_again(index, transition):
     assert failures >= (transition != "reaped")
     if transition != "released":
         assert events[-1].record.attribution.workload.pod == "web"
+
+
+@pytest.mark.kernel
+def test_the_command_line_is_that_of_the_parent_and_of_no_later_process(index):
+    with zombies(1) as family:
+        parent = ProcFs().process(family.parent_pid)
+        earlier = replace(parent, identity=parent.identity._replace(start_ticks=1))
+        shown = []
+        for found in (Found(parent=parent), Found(parent=earlier)):
+            events = Events()
+            reports = reporter(index, events, investigator=found, command_lines=True)
+            reports.report([Detected(of(family.pids[0], family.parent_pid))], boot_ns())
+            shown += [event.record.command_line for event in events]
+    assert shown[0]
+    assert shown[1] is None
 
 
 def storm(parent, samples=(), phase=StormPhase.ONGOING, zombies=300):

@@ -17,6 +17,7 @@ from tracer.model import (
     Zombie,
 )
 from tracer.procfs.fs import ProcFs
+from tracer.procfs.identity import read_command_line
 from tracer.procfs.zombie import ZombieView, read_zombie
 
 _log = logging.getLogger(__name__)
@@ -139,8 +140,8 @@ class RecordMaker:
             )
             return record
         command_line = None
-        if self._command_lines:
-            command_line = " ".join(self._proc.cmdline(zombie.child.parent_pid)) or None
+        if self._command_lines and finding.parent is not None:
+            command_line = read_command_line(self._proc, finding.parent.identity)
         return replace(
             record,
             parent=finding.parent,

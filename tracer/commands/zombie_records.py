@@ -4,8 +4,9 @@ from dataclasses import replace
 
 from tracer.attribution.attributor import Attributor
 from tracer.diagnosis.evidence import Investigator
-from tracer.model import Attribution, Child, Evidence, Record, Source, Zombie
+from tracer.model import Attribution, Child, Evidence, Process, Record, Source, Zombie
 from tracer.procfs.fs import ProcFs
+from tracer.procfs.identity import read_command_line
 from tracer.procfs.zombie import read_zombie
 
 
@@ -54,11 +55,11 @@ class RecordBuilder:
             finding.waits,
             attribution,
             finding.cause,
-            command_line=self._command_line(zombie.child.parent_pid),
+            command_line=self._command_line(finding.parent),
         )
         return record, finding.evidence
 
-    def _command_line(self, pid: int) -> str | None:
-        if not self._command_lines:
+    def _command_line(self, parent: Process | None) -> str | None:
+        if parent is None or not self._command_lines:
             return None
-        return " ".join(self._proc.cmdline(pid)) or None
+        return read_command_line(self._proc, parent.identity)

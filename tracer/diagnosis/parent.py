@@ -13,6 +13,7 @@ from tracer.model import BlockedWait, Forker, Identity, Losses, Process, Waits
 from tracer.procfs import cgroup_freezer, wait_calls
 from tracer.procfs.dstate import UninterruptibleSleep
 from tracer.procfs.fs import ProcFs
+from tracer.procfs.identity import read_cgroup
 
 KEPT_NS = 500_000_000
 """How long the evidence about a parent is used."""
@@ -103,9 +104,11 @@ class Parents:
         if process is None:
             return ParentView(now_boot_ns, None)
         waits = self._source.waits(process.identity)
+        membership = self._membership(process.identity)
+        frozen = cgroup_freezer.is_frozen(membership, self._wchan(pid), self._cgroup_root)
         return ParentView(
             gathered_boot_ns=now_boot_ns,
-            process=replace(process, frozen=self._frozen(process), cgroup_path=self._cgroup(pid)),
+            process=replace(process, frozen=frozen, cgroup_path=_path(membership)),
             waits=waits,
             blocked=self._blocked(process),
             waited_for=self._waited_for(process, waits),
@@ -127,17 +130,11 @@ class Parents:
             return True
         return self._source.name == "core" and self._source.forker(identity) is not None
 
-    def _membership(self, pid: int) -> cgroup_freezer.Membership:
-        return cgroup_freezer.parse_membership(self._proc.cgroup(pid) or b"")
-
-    def _cgroup(self, pid: int) -> str | None:
-        membership = self._membership(pid)
-        paths = (membership.unified, membership.freezer)
-        return next((path for path in paths if path not in {None, "/"}), membership.unified)
-
-    def _frozen(self, process: Process) -> bool | None:
-        pid = process.identity.pid
-        return cgroup_freezer.is_frozen(self._membership(pid), self._wchan(pid), self._cgroup_root)
+    def _membership(self, identity: Identity) -> cgroup_freezer.Membership:
+        """Return its cgroups; none when another process has the pid by now."""
+        read = read_cgroup(self._proc, identity.pid)
+        own = read is not None and read.start_ticks == identity.start_ticks
+        return cgroup_freezer.parse_membership(read.text if read and own else b"")
 
     def _wchan(self, pid: int, tid: int | None = None) -> str | None:
         """Return where a task sleeps in the kernel; None when it runs, or that is hidden."""
@@ -162,6 +159,11 @@ class Parents:
         """Return the child that its latest wait call named, if it is still there, dead or alive."""
         wanted = named(self._proc, waits.last_specific_pid) if waits else None
         return wanted if wanted and wanted.parent_pid == process.identity.pid else None
+
+
+def _path(membership: cgroup_freezer.Membership) -> str | None:
+    paths = (membership.unified, membership.freezer)
+    return next((path for path in paths if path not in {None, "/"}), membership.unified)
 
 
 def named(proc: ProcFs, pid: int | None) -> Process | None:

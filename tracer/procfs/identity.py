@@ -29,6 +29,19 @@ def read_cgroup(proc: ProcFs, pid: int) -> CgroupReading | None:
     return None if text is None or stat is None else CgroupReading(stat.start_ticks, text)
 
 
+def read_command_line(proc: ProcFs, identity: Identity) -> str | None:
+    """Read the command line of a process; None when it has none, is gone, or lost its pid.
+
+    The start time is read last: the command line of whoever has the pid now may hold the
+    secrets of somebody else.
+    """
+    words = proc.cmdline(identity.pid)
+    stat = proc.stat(identity.pid) if words else None
+    if stat is None or stat.start_ticks != identity.start_ticks:
+        return None
+    return " ".join(words) or None
+
+
 def living_process(proc: ProcFs, pid: int) -> Identity | None:
     """Return the process that has a pid; None when there is none, or it is a zombie itself.
 
