@@ -283,3 +283,16 @@ def test_it_knows_what_the_agent_saw(tmp_path, source):
         documents(options=state)
         assert sorted(os.listdir(tmp_path / "state")) == before
         assert running.stop() == 0
+
+
+@pytest.mark.kernel
+def test_a_pod_is_named_however_many_zombies_are_elsewhere(options):
+    """The API server is asked for its name although a thousand others come first."""
+    mount = cgroups.unified()
+    where = cgroups.cgroup(mount, pod_cgroup("web-1"))
+    with zombies(1001), where as folder, zombies(0) as family:
+        (folder / "cgroup.procs").write_text(str(family.parent_pid))
+        [pid] = family.spawn(1)
+        (mount / "cgroup.procs").write_text(str(family.parent_pid))
+        found = json.loads(scan("-o", "json", "-n", "shop", "--source", "core", options=options))
+    assert [(one["process"]["pid"], one["k8s"]["pod"]["name"]) for one in found] == [(pid, "web-1")]

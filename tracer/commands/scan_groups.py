@@ -9,13 +9,10 @@ from tracer.clock import boot_ns
 from tracer.commands import saved_facts
 from tracer.commands.pod_names import wait_for_pod_names
 from tracer.commands.zombie_records import RecordBuilder
-from tracer.model import Child, Identity, Snapshot, Source
+from tracer.model import Attribution, Child, Identity, Snapshot, Source
 from tracer.options import Options
 from tracer.procfs.fs import ProcFs
 from tracer.render.groups import Group, group_by_pod, merge, owner_key
-
-_ASKED_FOR_PODS = 1000
-"""Only so many groups are searched for a pod, to decide whether to ask the API server."""
 
 
 class By(StrEnum):
@@ -161,23 +158,25 @@ class Scan:
         for counted in counts:
             parent_pid = counted.child.parent_pid
             zombies_of[parent_pid] = zombies_of.get(parent_pid, 0) + counted.zombies
-        self._learn_pod_names(counts)
-        for counted in counts:
-            attribution = self._records.attribute(counted.child)
+        for counted, attribution in zip(counts, self._attributions(counts), strict=True):
             if not self._chosen.filters.matches(attribution):
                 continue
             siblings = zombies_of[counted.child.parent_pid] - 1
             record, _ = self._records.build(counted.child, attribution, siblings, self._now)
             yield Group(record, zombies=counted.zombies)
 
-    def _learn_pod_names(self, counts: list[_Counted]) -> None:
-        """Ask the API server only when a zombie is in a pod, and wait for it only then."""
+    def _attributions(self, counts: list[_Counted]) -> list[Attribution]:
+        """Attribute what was counted, by the API server's names if a zombie is in a container.
+
+        Only then is the API server asked and waited for, however late in the list that is.
+        """
+        found = [self._records.attribute(counted.child) for counted in counts]
         pods = self._identification.pods
-        if pods is None:
-            return
-        first = counts[:_ASKED_FOR_PODS]
-        if any(self._records.attribute(counted.child).container for counted in first):
-            wait_for_pod_names(pods)
+        if pods is None or not any(each.container for each in found):
+            return found
+        wait_for_pod_names(pods)
+        again = self._identification.attributor.attribute_cgroup
+        return [again(each.cgroup) if each.container else each for each in found]
 
 
 def _parent_pid(group: Group) -> int:
