@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Sees every process fork, exec, wait, die and be released, and keeps the state in the
- * kernel: user space is told only of what has stayed dead for the minimum age.
+ * kernel: user space learns only of what has stayed dead for the minimum age.
  *
  * on_fork ──► processes ──► on_exit ──► pending ──► aged ──► ring buffer
  *                 │                          expire

@@ -29,7 +29,7 @@
 
 struct process_key {
 	__u32 pid;
-	__u32 start; /* start_ns >> START_SHIFT; wraps after two years, which is harmless */
+	__u32 start; /* start_ns >> START_SHIFT; wraps after two years: start_ns still differs */
 };
 
 /* How the ancestry of a process begins in its pid namespace. */

@@ -15,7 +15,7 @@ class Child:
         identity: who it is.
         parent_pid: its parent now, in the host's pid namespace.
         start_boot_ns: when it started (from /proc: exact to one tick).
-        exit_boot_ns: when it died; None when nobody watched.
+        exit_boot_ns: when it died; None when its exit was not observed.
         last_ran_boot_ns: when it last had a processor, by the scheduler's clock: where
             exit_boot_ns is None it died about then, and the age from it is a lower bound
             to within a time slice. None where the kernel does not tell.
@@ -29,7 +29,7 @@ class Child:
         origin: how its line began in its pid namespace.
         origin_pid: the process with which that line began.
         cgroup: its cgroup, where the source itself knows it.
-        tracer_pid: who ptraces it, None when nobody does.
+        tracer_pid: its ptrace tracer; None when it is not traced.
     """
 
     identity: Identity

@@ -88,7 +88,7 @@ class Attribution:
     Attributes:
         cgroup: the path that decided, and where it was read.
         container: what the path names.
-        workload: the pod; None outside pods or when nobody knows it yet.
+        workload: the pod; None outside pods, and while it is unknown.
         unit: the systemd unit of a host service.
     """
 

@@ -30,8 +30,8 @@ class Stat(NamedTuple):
         exit_status: as wait(2) would give it (field 52). The kernel writes 0 to readers without
             ptrace rights, so 0 means something only with them; None where the kernel has no
             such field (before 3.5).
-        exit_signal: what its death sends to its parent, 17 (SIGCHLD) for all but odd clones
-            (field 38).
+        exit_signal: what its death sends to its parent, 17 (SIGCHLD) unless clone(2)
+            asked for another (field 38).
     """
 
     pid: int
@@ -58,7 +58,7 @@ class Status(NamedTuple):
         uid: real user id, in the reader's user namespace.
         vpids: its pid in each pid namespace from the mount's inwards (NSpid).
         threads: as in Stat.
-        tracer_pid: who ptraces it, None when nobody does.
+        tracer_pid: its ptrace tracer; None when it is not traced.
         sigchld_ignored, sigchld_caught, sigchld_blocked: disposition of SIGCHLD; of the
             process for the first two, of the thread for the last.
         sessions: its session in each pid namespace, as vpids; 0 where the session was made

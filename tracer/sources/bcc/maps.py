@@ -17,7 +17,6 @@ _MOST_IN_A_BUCKET = 1 << 20
 _NO_BATCH = frozenset({errno.EINVAL, 524})
 """Kernels before 5.6 have no batch operations: EINVAL; ENOTSUPP (524) for a map without them."""
 BPF_ANY = 0
-BPF_EXIST = 2
 _NO_ROOM = frozenset({errno.E2BIG, errno.ENOMEM, errno.ENOSPC})
 
 
@@ -64,11 +63,11 @@ class HashMap:
             return None
         return self._value.unpack(self._buffer.raw)
 
-    def put(self, key: int, *fields: object, flags: int = BPF_ANY) -> bool:
-        """Set a key; False when the map is full, or with BPF_EXIST when the key is not there."""
+    def put(self, key: int, *fields: object) -> bool:
+        """Set a key; False when the map is full."""
         self._key.value = key
         value = self._value.pack(*fields)
-        result = self._lib.bpf_update_elem(self._fd, ctypes.byref(self._key), value, flags)
+        result = self._lib.bpf_update_elem(self._fd, ctypes.byref(self._key), value, BPF_ANY)
         return _check("changed", result, _ABSENT | _NO_ROOM)
 
     def delete(self, key: int) -> None:

@@ -52,13 +52,12 @@ class ProcSource:
         self._known: dict[int, int] = {}  # pid → start_ticks, oldest check first
         self._young: deque[tuple[int, int]] = deque()  # (when of the minimum age, pid)
         self._next_boot_ns = 0
-        self._stalled = 0
 
     def start(self) -> None:
         """Check that other users' processes can be seen.
 
         Raises:
-            PermanentError: the root is no proc file system, or it hides processes.
+            PermanentError: the root is not a proc file system, or it hides processes.
         """
         # Pid 1 is in every pid namespace; where it cannot be read, others' zombies cannot
         # either, and "no zombies" would be a lie.
