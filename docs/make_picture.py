@@ -168,7 +168,7 @@ def draw(lines):
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" {size}',
         f' role="img" aria-label="{label}">',
         f'<rect {size} rx="8" fill="#0d1117"/>',
-        f'<g font-family="{font}" font-size="13" fill="#e6edf3" style="white-space:pre">',
+        f'<g font-family="{font}" font-size="13" fill="#e6edf3">',
     ]
     for number, line in enumerate(lines):
         style, spans, column = "", [], 0
@@ -177,10 +177,11 @@ def draw(lines):
                 codes = part[2:-1].split(";")
                 style = " ".join(STYLES[code] for code in codes if code in STYLES)
             elif part:
-                length = (
-                    f'x="{MARGIN + column * CHARACTER:g}" textLength="{len(part) * CHARACTER:g}"'
-                )
-                spans.append(f"<tspan {length} {style}>{escape(part)}</tspan>")
+                # Each run of words at its own place: not every renderer keeps spaces.
+                for run in re.finditer(r"\S+(?: \S+)*", part):
+                    x = MARGIN + (column + run.start()) * CHARACTER
+                    length = f'x="{x:g}" textLength="{len(run[0]) * CHARACTER:g}"'
+                    spans.append(f"<tspan {length} {style}>{escape(run[0])}</tspan>")
                 column += len(part)
         drawn.append(f'<text y="{MARGIN + 13 + number * LINE}">{"".join(spans)}</text>')
     return "\n".join([*drawn, "</g>", "</svg>", ""])

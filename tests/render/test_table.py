@@ -10,9 +10,13 @@ from support.golden import check_golden
 
 from tracer.model import Attribution, CauseCode, Confidence
 from tracer.render.document import zombie_document
-from tracer.render.groups import Group, group_by_parent, group_by_pod
+from tracer.render.groups import Group, group_by_pod, merge
 from tracer.render.table import BY_PARENT, BY_POD, BY_ZOMBIE, bytes_text, render_table
 from tracer.render.text import escape_untrusted, width
+
+
+def group_by_parent(records):
+    return merge(map(Group, records), lambda group: group.record.zombie.child.parent_pid)
 
 
 def records():

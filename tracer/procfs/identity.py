@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from tracer.model import Identity
-from tracer.procfs.fs import ProcFs
+from tracer.procfs.fs import ProcFormatError, ProcFs
 
 
 class CgroupReading(NamedTuple):
@@ -49,7 +49,7 @@ def living_process(proc: ProcFs, pid: int) -> Identity | None:
     """
     try:
         stat = proc.stat(pid)
-    except OSError:
+    except (OSError, ProcFormatError):
         return None
     if stat is None or (stat.state == "Z" and stat.num_threads <= 1):
         return None

@@ -24,16 +24,11 @@ class Group:
     causes: tuple[str, ...] = ()
 
 
-def group_by_parent(records: Iterable[Record]) -> list[Group]:
-    """Group zombies by their parent, the parent with the most first."""
-    return merge((Group(record) for record in records), lambda g: g.record.zombie.child.parent_pid)
-
-
 def group_by_pod(groups: Iterable[Group]) -> list[Group]:
     """Group by container of a pod, by systemd unit, or by what else owns them.
 
     Args:
-        groups: one for each parent (as group_by_parent returns them, or counted elsewhere).
+        groups: one for each parent.
     """
     return merge(groups, lambda g: owner_key(g.record.attribution), parents=True)
 
