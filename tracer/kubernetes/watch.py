@@ -169,7 +169,7 @@ class PodWatch:
 
     def _answered(self) -> None:
         if not self.up:
-            _log.info("watching the pods of node %s (%s)", self._node_name, self._access.origin)
+            _log.debug("watching the pods of node %s (%s)", self._node_name, self._access.origin)
         self.up = self._flowing = True
         self._index.expecting = True
 
