@@ -4,6 +4,7 @@ import argparse
 import errno
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,6 +24,9 @@ COMMANDS = ("scan", "explain", "emulate", "doctor")
 """Modules of tracer.commands, imported only when their command is used."""
 
 INTERRUPTED_STATUS = 130
+
+HANDLED_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+"""End the agent cleanly; tracer.commands.agent handles them."""
 
 _OUTPUT_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
@@ -54,7 +58,7 @@ def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     """Return the parser; imports only the module of the command in the arguments."""
     parser = _Parser(
         prog="tracer",
-        description="Report zombie processes as they appear: their pod, their cause, the remedy.",
+        description="Report zombie processes: which pod, why, and what to do.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -75,7 +79,16 @@ def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `tracer`; return its exit status."""
     arguments = sys.argv[1:] if argv is None else list(argv)
-    return _guarded(lambda: _run(arguments))
+    if arguments and arguments[0] in COMMANDS:
+        return _guarded(lambda: _run(arguments))
+    # The agent handles them. Until it does, its imports take a while, and as PID 1 of a
+    # container it would not even die of them: the kernel drops what such a process does not
+    # handle, but keeps what it blocks.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED_SIGNALS)
+    try:
+        return _guarded(lambda: _run(arguments))
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def kubectl_main() -> int:

@@ -70,7 +70,16 @@ class Found:
         return self
 
 
-def reporter(index, events, *, investigator=None, proc=None, command_lines=False, **filters):
+def reporter(
+    index,
+    events,
+    *,
+    investigator=None,
+    proc=None,
+    command_lines=False,
+    siblings=lambda _: 1,
+    **filters,
+):
     proc = proc or ProcFs(Path("/proc"))
     return Reporter(
         proc=proc,
@@ -78,7 +87,7 @@ def reporter(index, events, *, investigator=None, proc=None, command_lines=False
         filters=Filters(**filters),
         investigator=investigator or Found(),
         sink=events,
-        siblings=lambda _: 1,
+        siblings=siblings,
         command_lines=command_lines,
     )
 
@@ -96,6 +105,16 @@ def test_a_reaping_after_a_restart_is_reported_though_its_pod_was_not_known_at_f
     reports.report([Reaped(zombie, boot_ns(), NS)], boot_ns())
     assert [event.name for event in events] == [EventName.ZOMBIE_REAPED] * lines
     assert all(event.record.attribution.workload.pod == "web" for event in events)
+
+
+def test_siblings_are_those_at_the_time_of_the_line(index):
+    """When the table detected it, others that died at the same moment were still to come."""
+    events = Events()
+    zombie = Zombie(DEAD, boot_ns(), boot_ns(), siblings=0)
+    table = {DEAD.parent_pid: 400}
+    reports = reporter(index, events, siblings=table.__getitem__)
+    reports.report([Detected(zombie)], boot_ns())
+    assert [event.record.zombie.siblings for event in events] == [399]
 
 
 def test_a_zombie_that_breaks_the_diagnosis_is_reported_without_a_cause(index):

@@ -7,6 +7,8 @@ import subprocess
 import sys
 
 import pytest
+from support.kernel import require
+from support.zombies import children, wait_until
 
 from tracer.agent.stop import StopRequest
 from tracer.clock import NS, boot_ns
@@ -51,6 +53,32 @@ def test_nohup_lets_it_outlive_its_terminal():
         assert process.wait(20) == 0
         last = process.stdout.read().splitlines()[-1]
         assert '"reason":"SIGTERM"' in last
+
+
+@pytest.mark.parametrize("prefix", [(), ("unshare", "--pid", "--fork")], ids=["", "as PID 1"])
+def test_a_signal_during_the_start_is_not_lost(prefix):
+    """A pod that is deleted while its agent starts must not wait out its grace period."""
+    require(os.geteuid() == 0 or not prefix, "pid namespaces need root")
+    command = [*prefix, sys.executable, "-m", "tracer", *ARGUMENTS]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            pid = process.pid
+            if prefix:
+                [pid] = wait_until(lambda: children(process.pid))
+            wait_until(lambda: blocks(pid, signal.SIGTERM), timeout=10)
+            os.kill(pid, signal.SIGTERM)
+            assert process.wait(20) == 0
+            assert '"reason":"SIGTERM"' in process.stdout.read().splitlines()[-1]
+        finally:
+            for each in {process.pid, pid}:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(each, signal.SIGKILL)
+
+
+def blocks(pid, number):
+    with open(f"/proc/{pid}/status") as status:
+        mask = next(line for line in status if line.startswith("SigBlk:"))
+    return int(mask.split()[1], 16) >> (number - 1) & 1
 
 
 def test_a_stop_before_the_engine_is_made_is_not_forgotten():

@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -388,7 +389,19 @@ def test_order_of_the_ways_to_the_server(tmp_path):
     ).access.origin == str(mine)
 
 
-@pytest.mark.parametrize("content", [None, b"\xff\xfe", b"a: [", b"{}", b"just text"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        b"\xff\xfe",
+        b"a: [",
+        b"{}",
+        b"just text",
+        b"clusters: [{name: c}]\nusers: 7",
+        b"clusters: {name: c}",
+        b"clusters: [c]",
+    ],
+)
 def test_a_wrong_kubeconfig_option_is_a_usage_error_with_a_remedy(tmp_path, content):
     file = tmp_path / "config"
     if content is not None:
@@ -398,6 +411,13 @@ def test_a_wrong_kubeconfig_option_is_a_usage_error_with_a_remedy(tmp_path, cont
     ) as caught:
         connect(str(file))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_a_kubeconfig_that_is_no_file_is_refused_and_blocks_nobody(tmp_path, make):
+    make(tmp_path / "config")
+    with pytest.raises(UsageError, match="cannot read --kubeconfig"):
+        connect(str(tmp_path / "config"))
 
 
 def test_importing_the_watch_does_not_import_the_client():

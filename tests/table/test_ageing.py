@@ -166,6 +166,7 @@ def test_many_zombies_become_a_storm_with_exact_counts():
     began = out[-1].storm
     assert (began.phase, began.parent.pid) == (StormPhase.BEGAN, 7)
     assert (began.zombies, began.detected) == (1000, 980)
+    assert began.rate_per_second == 980  # all of this second, however long the machine is up
     assert table.totals() == (1000, 1000, 0)
     assert table.siblings(7) == 1000
     gone = [Gone(Identity(pid, 1), 2 * NS) for pid in range(200, 300)]

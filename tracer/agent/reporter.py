@@ -186,7 +186,6 @@ class Reporter:
         zombie, view = self._maker.read(zombie)
         if view is None:
             return  # reaped unseen (a full map): the next snapshot finds that
-        zombie = replace(zombie, siblings=self._siblings(zombie.child.parent_pid) - 1)
         attribution = self._maker.attribute(zombie, view)
         self._emit(EventName.ZOMBIE_AGED, zombie, view, attribution, now_boot_ns)
 
@@ -203,6 +202,9 @@ class Reporter:
         if not self._filters.matches(attribution):
             self._records[identity] = None
             return
+        # Counted now: when the table detected it, others of the same moment were still to come.
+        siblings = max(0, self._siblings(zombie.child.parent_pid) - 1)
+        zombie = replace(zombie, siblings=siblings)
         record = self._maker.investigate(zombie, view, attribution, now_boot_ns)
         self._records[identity] = record
         self._sink.emit(Event(name, now_boot_ns, record=record))

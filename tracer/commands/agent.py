@@ -225,6 +225,8 @@ class _signals:  # noqa: N801 - reads as a function in a with statement
             if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
                 continue  # nohup: the agent is to outlive its terminal
             self._before[number] = signal.signal(number, self._handle)
+        # The command line blocked them so that none is lost before the handlers are there.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, self._before)
 
     def __exit__(self, *_: object) -> None:
         for number, before in self._before.items():

@@ -4,7 +4,9 @@ Choosing only looks at files and the environment. Loading the client and credent
 takes time (an exec plugin may take seconds), and is left to the thread of the watch.
 """
 
+import errno
 import os
+import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,7 +118,7 @@ def _configuration(kubernetes: Any) -> Any:
 def _check(path: str) -> None:
     remedy = "set --kubeconfig to a kubeconfig file, or use --no-kubernetes"
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = _read_text(path)
     except OSError as error:
         message = f"cannot read --kubeconfig {path}: {error.strerror or error}; {remedy}"
         raise UsageError(message) from error
@@ -131,6 +133,20 @@ def _check(path: str) -> None:
         raise UsageError(f"--kubeconfig {path} is not YAML: {line}; {remedy}") from error
     if not isinstance(content, dict) or not content.get("clusters"):
         raise UsageError(f"--kubeconfig {path} lists no clusters; {remedy}")
+    for section in ("clusters", "contexts", "users"):
+        entries = content.get(section) or []
+        if not isinstance(entries, list) or not all(isinstance(each, dict) for each in entries):
+            message = f"--kubeconfig {path} is not valid: `{section}` is not a list of entries"
+            raise UsageError(f"{message}; {remedy}")
+
+
+def _read_text(path: str) -> str:
+    """Read a text file. What is not a regular file could block: a FIFO waits for a writer."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, encoding="utf-8") as file:  # noqa: PTH123 - a descriptor
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file")
+        return file.read()
 
 
 def _below(root: Path, path: Path) -> Path:

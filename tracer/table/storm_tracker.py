@@ -258,7 +258,9 @@ class StormTracker:
     def _number_of(self, parent: Identity, now_boot_ns: int) -> int:
         number = self._numbers.get(parent)
         if number is None or self._storms[number].over:
-            number = self._place(StormCounter(parent, now_boot_ns, active=False))
+            number = self._place(
+                StormCounter(parent, now_boot_ns, active=False, reported_boot_ns=now_boot_ns)
+            )
         return number
 
     def _place(self, counter: StormCounter) -> int:

@@ -28,8 +28,10 @@ MAP_ENTRIES = 65_536
 SETTLE_NS = NS // 10
 """After so long, a death that is still unreaped leaves the queue that every death passes."""
 
-RECHECK_NS = 30 * NS
-"""A reported zombie is checked so often, in case the kernel does not announce its release."""
+RECHECK_NS = 3 * NS
+"""A reported zombie is checked so often, in case the kernel does not announce its release.
+
+So late at most, such a zombie is reported as reaped, and so much too long is its lifetime."""
 
 MAX_SLEEP_NS = NS
 """The queue of new deaths is checked at least so often: it has room for 65,536 of them."""
