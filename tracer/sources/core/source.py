@@ -28,7 +28,7 @@ MAP_ENTRIES = 65_536
 SETTLE_NS = NS // 10
 """After so long, a death that is still unreaped leaves the queue that every death passes."""
 
-RECHECK_NS = 3 * NS
+RECHECK_NS = 10 * NS
 """A reported zombie is checked so often, in case the kernel does not announce its release.
 
 So late at most, such a zombie is reported as reaped, and so much too long is its lifetime."""
