@@ -20,9 +20,11 @@ pytestmark = pytest.mark.kernel
 STORM = 400
 
 LEAKS_UNDER_A_SUBREAPER = f"""
+PR_SET_PDEATHSIG = 1
 libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 read, write = os.pipe()
 def leak():
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # its zombies end with the test
     for _ in range({STORM}):
         dead(born())
     os.write(write, b"x")
