@@ -208,6 +208,11 @@ class Container:
         """Return its first process's pid on the host."""
         return json.loads(run("runc", "state", self.name))["pid"]
 
+    def running(self) -> bool:
+        """Return whether its program has been started."""
+        done = subprocess.run(["runc", "state", self.name], capture_output=True, check=False)
+        return not done.returncode and json.loads(done.stdout)["status"] == "running"
+
     def exec(self, *command: str) -> subprocess.CompletedProcess:
         """Run a command in it, as `kubectl exec` does."""
         return subprocess.run(

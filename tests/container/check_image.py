@@ -402,6 +402,7 @@ def watched(tree, tmp_path, agent):
             # Before the example: what is forked earlier has no known forker.
             until(lambda: events(watcher, "agent_started"), message=watcher.err)
             with started(config, tree, tmp_path, name) as example:
+                until(example.running, message=example.err)
                 yield watcher, example, only
 
     return play
