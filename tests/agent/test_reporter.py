@@ -274,7 +274,7 @@ def test_a_restored_storm_is_counted_at_once(index, filters, lives):
     own = Identity(os.getpid(), start_ticks(os.getpid()))
     parent = own if lives else NOBODY
     reports = reporter(index, Events(), **filters)
-    reports.restore_storm(parent, "bash", CGROUP, NEVER, boot_ns())
+    reports.restore_storm(parent, "bash", CGROUP, NEVER)
     index.apply(parse_pod(POD))
     [group] = groups(reports, storm(parent))
     assert (group.namespace, group.pod, group.container) == ("example", "web", "app")
@@ -287,14 +287,14 @@ def test_a_restored_storm_is_counted_at_once(index, filters, lives):
 def test_a_restored_storm_that_the_filters_reject_is_not_counted(index):
     index.apply(parse_pod(POD))
     reports = reporter(index, Events(), namespaces=frozenset({"other"}))
-    reports.restore_storm(NOBODY, "bash", CGROUP, NEVER, boot_ns())
+    reports.restore_storm(NOBODY, "bash", CGROUP, NEVER)
     assert groups(reports, storm(NOBODY)) == ()
 
 
 def test_a_restored_storm_of_an_unknown_cgroup_is_counted_outside_pods(index):
     """Its zombies were in several: the pod of its parent is not theirs."""
     reports = reporter(index, Events())
-    reports.restore_storm(NOBODY, None, None, None, boot_ns())
+    reports.restore_storm(NOBODY, None, None, None)
     [group] = groups(reports, storm(NOBODY))
     assert (group.namespace, group.zombies) == (None, 300)
 
@@ -342,7 +342,7 @@ def test_a_storm_s_line_does_not_mix_two_processes(index):
         events = Events()
         investigator = Found(parent=ProcFs().process(live.pid), cause=NEVER)
         reports = reporter(index, events, investigator=investigator)
-        reports.restore_storm(dead, "gone", None, NEVER, boot_ns())
+        reports.restore_storm(dead, "gone", None, NEVER)
         for phase in (StormPhase.ONGOING, StormPhase.DRAINED):
             reports.report([StormChanged(storm(dead, [sample], phase))], boot_ns())
         reports.report([StormChanged(storm(live, [sample], StormPhase.BEGAN))], boot_ns())

@@ -138,6 +138,19 @@ def test_many_silent_clients_do_not_lock_the_probes_out_for_ever(server):
     pytest.fail("no answer after the silent clients had gone")
 
 
+def assert_answered(code):
+    """Run code in a process of its own; check that it prints that it was answered."""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd="/",
+    )
+    assert done.stdout == "answered\n", done.stderr[-500:]
+
+
 WITHOUT_THREADS = """
 import os, resource, sys, urllib.request
 from prometheus_client import CollectorRegistry
@@ -157,15 +170,7 @@ print("answered")
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes a user that has a limit")
 def test_probes_are_answered_when_no_thread_can_be_had():
     """Pids run out: the moment in which the agent must not be taken for dead."""
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_THREADS],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        cwd="/",
-    )
-    assert done.stdout == "answered\n", done.stderr[-500:]
+    assert_answered(WITHOUT_THREADS)
 
 
 def test_a_closed_server_answers_no_more_and_its_address_is_free_at_once(server, sink):
@@ -263,12 +268,4 @@ print("answered")
 
 
 def test_a_lack_of_descriptors_neither_spins_nor_loses_a_probe():
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_DESCRIPTORS],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        cwd="/",
-    )
-    assert done.stdout == "answered\n", done.stderr[-500:]
+    assert_answered(WITHOUT_DESCRIPTORS)

@@ -54,7 +54,7 @@ class Reporter:
     def restore(self, zombie, now_boot_ns):
         self.zombies.append(zombie)
 
-    def restore_storm(self, parent, comm, cgroup, cause, now_boot_ns):
+    def restore_storm(self, parent, comm, cgroup, cause):
         self.storms.append((parent, comm, cgroup, cause))
 
     def storm_facts(self, parent):

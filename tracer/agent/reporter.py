@@ -145,18 +145,17 @@ class Reporter:
         comm: str | None,
         cgroup: Cgroup | None,
         cause: Cause | None,
-        now_boot_ns: int,
     ) -> None:
         """Take over a storm that an earlier agent reported, so that its zombies are counted.
+
+        A diagnosis of now comes with the storm's next report.
 
         Args:
             parent: its parent; it may have died since.
             comm: the name of the parent; None when unknown.
             cgroup: by which the storm was attributed; None when there was no single one.
             cause: the last diagnosis; None when there was none.
-            now_boot_ns: the time.
         """
-        del now_boot_ns  # a diagnosis of now comes with the storm's next report
         self._storms.restore(parent, comm, cgroup, cause)
 
     def _awaited(self, held: _Held) -> bool:

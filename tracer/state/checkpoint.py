@@ -40,7 +40,6 @@ class Reports(Protocol):
         comm: str | None,
         cgroup: Cgroup | None,
         cause: Cause | None,
-        now_boot_ns: int,
     ) -> None:
         """Learn of a storm that an earlier agent reported."""
 
@@ -93,7 +92,7 @@ class Checkpoint:
             if zombie.detected_boot_ns is not None:
                 reporter.restore(zombie, now_boot_ns)
         for storm in storms:
-            reporter.restore_storm(storm.parent, storm.comm, storm.cgroup, storm.cause, now_boot_ns)
+            reporter.restore_storm(storm.parent, storm.comm, storm.cgroup, storm.cause)
         for zombie, step_ns in zombies:
             table.restore(zombie, step_ns)
         if not self._writes:
