@@ -17,7 +17,7 @@ from tracer.model import (
     Zombie,
 )
 from tracer.procfs.fs import ProcFs
-from tracer.procfs.identity import read_command_line
+from tracer.procfs.identity import is_alive, read_command_line
 from tracer.procfs.zombie import ZombieView, read_zombie
 
 _log = logging.getLogger(__name__)
@@ -105,8 +105,7 @@ class RecordMaker:
 
     def lives(self, identity: Identity) -> bool:
         """Return whether a process is alive."""
-        stat = self._proc.stat(identity.pid)
-        return stat is not None and stat.start_ticks == identity.start_ticks and not stat.is_zombie
+        return is_alive(self._proc, identity)
 
     def attribute(self, zombie: Zombie, view: ZombieView | None) -> Attribution:
         """Return the container and pod of a zombie that was read."""

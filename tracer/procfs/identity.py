@@ -42,6 +42,16 @@ def read_command_line(proc: ProcFs, identity: Identity) -> str | None:
     return " ".join(words) or None
 
 
+def is_alive(proc: ProcFs, identity: Identity) -> bool:
+    """Return whether a process is alive; a zombie and a process that took its pid are not it.
+
+    Raises:
+        OSError: it cannot be read now, which does not mean that it has died.
+    """
+    stat = proc.stat(identity.pid)
+    return stat is not None and stat.start_ticks == identity.start_ticks and not stat.is_zombie
+
+
 def living_process(proc: ProcFs, pid: int) -> Identity | None:
     """Return the process that has a pid; None when there is none, or it is a zombie itself.
 

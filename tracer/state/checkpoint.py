@@ -10,6 +10,7 @@ from tracer.clock import NS
 from tracer.model import Cause, Cgroup, Identity, StormFacts, Zombie
 from tracer.model.event import Event, EventName
 from tracer.procfs.fs import ProcFs
+from tracer.procfs.identity import is_alive
 from tracer.state.format import (
     EMPTY_BLOCK,
     Block,
@@ -87,7 +88,7 @@ class Checkpoint:
         storms = state.storms.values() if self._writes else ()
         # First what reads /proc: after a temporary error all of this is done again, and the
         # table must not have changed by then.
-        lives = {storm.number: self._lives(storm.parent) for storm in storms}
+        lives = {storm.number: is_alive(self._proc, storm.parent) for storm in storms}
         for zombie, _ in zombies:
             if zombie.detected_boot_ns is not None:
                 reporter.restore(zombie, now_boot_ns)
@@ -110,11 +111,6 @@ class Checkpoint:
         if not self._writes:
             return Zombie(saved.child, saved.first_seen_boot_ns), None
         return Zombie(saved.child, saved.first_seen_boot_ns, saved.detected_boot_ns), saved.step_ns
-
-    def _lives(self, parent: Identity) -> bool:
-        """Return whether that process can leave more zombies: a dead one cannot."""
-        stat = self._proc.stat(parent.pid)
-        return stat is not None and stat.start_ticks == parent.start_ticks and not stat.is_zombie
 
     def written(self, event: Event) -> None:
         """Note that a line is written. Called from the sink's thread."""
