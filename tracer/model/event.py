@@ -19,6 +19,7 @@ class EventName(StrEnum):
     ZOMBIE_STORM = "zombie_storm"
     PIDS_PRESSURE = "pids_pressure"
     SOURCE_CHANGED = "source_changed"
+    KUBERNETES_CHANGED = "kubernetes_changed"
     SUMMARY = "summary"
 
 
@@ -31,6 +32,7 @@ LEVELS: Mapping[EventName, str] = {
     EventName.ZOMBIE_STORM: "error",
     EventName.PIDS_PRESSURE: "error",
     EventName.SOURCE_CHANGED: "error",
+    EventName.KUBERNETES_CHANGED: "warning",
     EventName.SUMMARY: "info",
 }
 """Log level of each event, as the contract has it."""
@@ -67,6 +69,7 @@ class Event:
         fields: the rest of the document for all other events, nested as it is logged
             (`{"source": {"name": "core"}}`).
         level: instead of the level that events of this name usually have.
+        repeated: an earlier agent may have written this line, and ended before it knew.
     """
 
     name: EventName
@@ -75,6 +78,7 @@ class Event:
     storm: StormContext | None = None
     fields: Mapping[str, object] = field(default_factory=dict)
     level: str | None = None
+    repeated: bool = False
 
     @property
     def severity(self) -> str:

@@ -23,6 +23,7 @@ class JsonLogSink:
         descriptor: where to write; 1 is stdout.
         level: `info`, `warning` or `error`: less severe events are left out.
         limit: lines that may wait.
+        writing: called in the sink's thread just before an event's line is written.
         written: called in the sink's thread after an event's line is out (or left out
             by the level), in the order of the lines.
         on_closed: called once, in the sink's thread, when the reader is gone.
@@ -37,6 +38,7 @@ class JsonLogSink:
         descriptor: int = 1,
         level: str = "info",
         limit: int = QUEUE_LIMIT,
+        writing: Callable[[Event], None] | None = None,
         written: Callable[[Event], None] | None = None,
         on_closed: Callable[[], None] | None = None,
         to_wall_ns: Callable[[], int] = boot_to_wall_ns,
@@ -44,6 +46,7 @@ class JsonLogSink:
         self._node_name = node_name
         self._version = version
         self._level = _severity(level)
+        self._event_writing = writing
         self._event_written = written
         self._to_wall_ns = to_wall_ns
         self._diagnostic = DiagnosticRenderer(node_name)
@@ -51,6 +54,7 @@ class JsonLogSink:
             descriptor,
             self._render,
             limit=limit,
+            writing=self._writing,
             written=self._written,
             on_closed=on_closed,
             name="json log",
@@ -93,6 +97,10 @@ class JsonLogSink:
             version=self._version,
         )
         return log_line(document)
+
+    def _writing(self, item: Event | logging.LogRecord) -> None:
+        if isinstance(item, Event) and self._event_writing is not None:
+            self._event_writing(item)
 
     def _written(self, item: Event | logging.LogRecord) -> None:
         if isinstance(item, Event) and self._event_written is not None:

@@ -36,6 +36,7 @@ class LineWriter(Generic[Item]):
         render: called in the thread; returns whole lines, newline included, or None to
             write nothing.
         limit: items queued at most; further ones are dropped and counted.
+        writing: called in the thread before an item's bytes are written.
         written: called in the thread after an item's bytes are out.
         on_closed: called in the thread, once, when the reader went away.
         name: of the thread, and in complaints about a failing descriptor.
@@ -47,6 +48,7 @@ class LineWriter(Generic[Item]):
         render: Callable[[Item], bytes | None],
         *,
         limit: int,
+        writing: Callable[[Item], None] | None = None,
         written: Callable[[Item], None] | None = None,
         on_closed: Callable[[], None] | None = None,
         name: str = "writer",
@@ -54,6 +56,7 @@ class LineWriter(Generic[Item]):
         self._descriptor = descriptor
         self._render = render
         self._limit = limit
+        self._writing = writing
         self._written = written
         self._on_closed = on_closed
         self._name = name
@@ -133,14 +136,21 @@ class LineWriter(Generic[Item]):
             self._failed += 1
             self._report_bug(error, "an event could not be rendered and is not in the output")
             return
-        if line is not None and not self._written_out(line):
-            return
-        if self._written is None:
+        if line is not None:
+            self._notify(self._writing, item)
+            if not self._written_out(line):
+                return
+        self._notify(self._written, item)
+
+    def _notify(self, listener: Callable[[Item], None] | None, item: Item) -> None:
+        if listener is None:
             return
         try:
-            self._written(item)
+            listener(item)
         except Exception as error:  # noqa: BLE001 - nor may whoever wants to know
-            self._report_bug(error, "an event was written, but what had to follow failed")
+            self._report_bug(
+                error, "an event is written, but the state could not be brought up to date"
+            )
 
     def _written_out(self, line: bytes) -> bool:
         try:
