@@ -6,6 +6,9 @@
  * nearly all leave by having been reaped; `aged` until the minimum age, so it holds
  * zombies only, however long that is; `retries` for what has to be checked again soon;
  * `known` for zombies that were reported, in case their release is not announced.
+ *
+ * `aged` has no due times of its own: the minimum age can change while deaths wait there.
+ * It is the same for all of them, so the order in which they died is that of their due times.
  */
 #ifndef TRACER_AGEING_H
 #define TRACER_AGEING_H
@@ -172,7 +175,7 @@ __noinline int settle_next(__u64 now)
 	entry = bpf_map_lookup_elem(&processes, &death.key);
 	if (!entry || entry->exit_ns != death.exit_ns || entry->gone)
 		return 0;
-	death.due_ns = death.exit_ns + min_age_ns;
+	death.due_ns = 0; /* check_next_aged() computes it */
 	if (bpf_map_push_elem(&aged, &death, 0))
 		COUNT(queue_full);
 	return 0;
@@ -190,11 +193,13 @@ static __always_inline int check_next(void *queue, __u64 now)
 {
 	struct death death = {};
 	enum outcome outcome;
+	__u64 due_ns;
 
 	if (bpf_map_peek_elem(queue, &death))
 		return IDLE_MS;
-	if (now < death.due_ns)
-		return ms_until(death.due_ns, now);
+	due_ns = queue == &aged ? death.exit_ns + min_age_ns : death.due_ns;
+	if (now < due_ns)
+		return ms_until(due_ns, now);
 	outcome = check_death(&death, now);
 	if (outcome == DEATH_RING_FULL) /* it stays in the queue: nothing is lost */
 		return 1;

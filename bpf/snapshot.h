@@ -61,8 +61,9 @@ static __always_inline void report_to_snapshot(struct seq_file *seq, struct task
 	zombie.start_ns = task->start_boottime;
 	key = process_key(task->pid, zombie.start_ns);
 	entry = find_process(&key, zombie.start_ns);
-	/* Younger ones are in the queues and come by themselves. */
-	if (entry && entry->exit_ns && now < entry->exit_ns + min_age_ns)
+	/* Younger ones are in the queues and come by themselves; known ones were younger than
+	 * a minimum age that was raised since. */
+	if (entry && entry->exit_ns && !entry->known && now < entry->exit_ns + min_age_ns)
 		return;
 	zombie.pid = visible_pid(task, key.pid);
 	if (!zombie.pid)

@@ -35,11 +35,13 @@ struct {
 } btf_anchor SEC(".types");
 
 /* Set before load. */
-const volatile __u64 min_age_ns = 0; /* younger zombies are not reported */
 const volatile __u64 settle_ns = 0;  /* how long a death stays in `pending` */
 const volatile __u64 recheck_ns = 0; /* how often a known zombie is checked */
 const volatile __u64 tick_ns = 1;    /* the unit in which /proc counts start times */
 const volatile __u64 watching = 0;   /* the hooks are attached: keep what a snapshot finds */
+
+/* Younger zombies are not reported. User space changes it while the programs run. */
+__u64 min_age_ns SEC(".data.settings") = 0;
 
 /*
  * The agent's pid namespace, from init_pidns: its level and its inode. Where nodes are

@@ -222,3 +222,14 @@ def test_half_of_each_wait_is_random():
         assert [backoff.next_ns() for _ in range(4)] == expected
         backoff.reset()
         assert backoff.next_ns() == expected[0]
+
+
+def test_a_minimum_age_holds_for_the_sources_that_follow():
+    world = World(bcc=PermanentError("no bcc")).start()
+    assert world.core.min_age_ns is None, "it was made with the one asked for"
+    world.supervisor.set_min_age(3 * NS)
+    assert world.core.min_age_ns == 3 * NS
+    world.core.poll_error = FULL
+    world.fail(FAILURES_BEFORE_FALLBACK)
+    assert world.supervisor.name == "proc"
+    assert world.proc.min_age_ns == 3 * NS

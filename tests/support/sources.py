@@ -29,6 +29,7 @@ class ScriptedSource:
         lost: what losses() returns.
         observe: called with the time by poll(), returns its observations.
         snapshot_ns: how long a snapshot takes.
+        min_age_ns: what was set last; None if nothing was.
         polls, snapshots: the times at which it was asked.
         open: it is started and not closed.
     """
@@ -49,6 +50,7 @@ class ScriptedSource:
         self.start_error = start_error
         self.poll_error = self.snapshot_error = None
         self.lost = Losses()
+        self.min_age_ns = None
         self.polls, self.snapshots = [], []
         self.starts = 0
         self.open = False
@@ -74,6 +76,9 @@ class ScriptedSource:
         if self.poll_error is not None:
             raise self.poll_error
         return self.observe(now_boot_ns)
+
+    def set_min_age(self, min_age_ns):
+        self.min_age_ns = min_age_ns
 
     def snapshot(self):
         now = self._clock()

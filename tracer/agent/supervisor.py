@@ -73,6 +73,7 @@ class Supervisor:
         self._returns: dict[str, ReturnPlan] = {}
         self._losses = Losses()
         self._exits: int | None = None
+        self._min_age_ns: int | None = None
         self.name = ""
         self.attached_boot_ns: int | None = None
         self.reason = ""
@@ -98,6 +99,8 @@ class Supervisor:
             self._use(*open_source(self._wanted, make=self._makers))
 
     def _use(self, source: Source, reason: str) -> None:
+        if self._min_age_ns is not None:
+            source.set_min_age(self._min_age_ns)
         if self._source is not None:
             self._source.close()
         self._source, self.reason = source, reason
@@ -234,6 +237,15 @@ class Supervisor:
         observations = source.poll(now_boot_ns)
         self._losses, self._exits = source.losses(), source.exits()
         return observations
+
+    def set_min_age(self, min_age_ns: int) -> None:
+        """Have poll() return children from that age on, whichever source is in use or follows.
+
+        Raises as poll() does.
+        """
+        self._min_age_ns = min_age_ns
+        if self._source is not None:
+            self._source.set_min_age(min_age_ns)
 
     def snapshot(self) -> Snapshot:
         """Take a snapshot. Raises as poll() does, also while the snapshot is read."""

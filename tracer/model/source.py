@@ -75,6 +75,14 @@ class Source(Protocol):
         May return children younger than the minimum age; never blocks.
         """
 
+    def set_min_age(self, min_age_ns: int) -> None:
+        """Have poll() return children from that age on.
+
+        A lower age: those that have passed it come with the next poll(). A higher one: those
+        that were returned are not returned again. For ages from 1 s on; a lower one than
+        that may be exceeded by 0.1 s.
+        """
+
     def snapshot(self) -> Snapshot:
         """Return every zombie on the machine; dead leaders with living threads are not zombies.
 

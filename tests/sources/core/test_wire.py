@@ -118,7 +118,7 @@ def test_cgroup_structs(btf):
 
 
 def test_constants(btf):
-    """The origins that Python compares with, and the settings in the order of .rodata."""
+    """The origins that Python compares with, and the variables in the order of their section."""
     origins = btf.enum("origin_kind")
     assert (origins["ORIGIN_INIT"], origins["ORIGIN_SETNS"]) == (
         wire.ORIGIN_INIT,
@@ -127,13 +127,14 @@ def test_constants(btf):
     comm = next(size for name, _, size in members_of(btf, "zombie") if name == "comm")
     assert comm == wire.COMM_LEN
     assert btf.variables(".rodata") == [
-        "min_age_ns",
         "settle_ns",
         "recheck_ns",
         "tick_ns",
         "watching",
     ]
-    assert wire.SETTINGS.size == 40
+    assert wire.CONSTANTS.size == 32
+    assert btf.variables(".data.settings") == ["min_age_ns"]
+    assert wire.SETTINGS.size == 8
 
 
 def test_the_reader_of_btf_reads_the_kernel_s_own():

@@ -50,6 +50,10 @@ class _Look(NamedTuple):
     again_boot_ns: int
 
 
+def _pause_ns(min_age_ns: int) -> int:
+    return min(max(min_age_ns // 10, _SHORTEST_PAUSE_NS), _LONGEST_CHOSEN_PAUSE_NS)
+
+
 class BccSource:
     """Sees deaths and forks by a bcc program, everything else in /proc.
 
@@ -74,7 +78,7 @@ class BccSource:
         self._min_age_ns = min_age_ns
         self._map_entries = map_entries
         self._read_fdinfo = read_fdinfo
-        self._pause_ns = min(max(min_age_ns // 10, _SHORTEST_PAUSE_NS), _LONGEST_CHOSEN_PAUSE_NS)
+        self._pause_ns = _pause_ns(min_age_ns)
         self._program: Program | None = None
         self._offset_ns = 0
         self._ancestry: Ancestry | None = None
@@ -128,6 +132,12 @@ class BccSource:
         self._found += reported.gone(_GONE_AT_ONCE)
         found, self._found = self._found, []
         return found
+
+    def set_min_age(self, min_age_ns: int) -> None:
+        """Have poll() report children from that age on."""
+        self._min_age_ns = min_age_ns
+        self._pause_ns = _pause_ns(min_age_ns)
+        self._next_boot_ns = 0
 
     def _check_deaths(self, program: Program, reported: Reported, now_boot_ns: int) -> None:
         """Find what reached the minimum age; the pause until the next time bounds the cost."""

@@ -109,12 +109,12 @@ class BpfObject:
                 " build it again with `make setup`"
             )
 
-    def set_constants(self, value: bytes) -> None:
-        """Set the program's `const volatile` variables, before load()."""
+    def set_variables(self, section: str, value: bytes) -> None:
+        """Set the program's variables in that section, before load()."""
         set_value = self._libbpf.calls.bpf_map__set_initial_value
-        if set_value(self._map(".rodata"), value, len(value)) < 0:
+        if set_value(self._map(section), value, len(value)) < 0:
             raise PermanentError(
-                f"the BPF object's constants are not {len(value)} bytes: it is of another"
+                f"the BPF object's {section} is not {len(value)} bytes: it is of another"
                 " version; build it again with `make setup`"
             )
 

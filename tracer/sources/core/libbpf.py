@@ -30,6 +30,7 @@ _SIGNATURES: dict[str, tuple[type | None, list[type]]] = {
     "bpf_map__set_initial_value": (_INT, [_POINTER, _POINTER, _SIZE]),
     "bpf_map__fd": (_INT, [_POINTER]),
     "bpf_map_lookup_elem": (_INT, [_INT, _POINTER, _POINTER]),
+    "bpf_map_update_elem": (_INT, [_INT, _POINTER, _POINTER, ctypes.c_uint64]),
     "bpf_program__fd": (_INT, [_POINTER]),
     "bpf_program__set_autoload": (_INT, [_POINTER, ctypes.c_bool]),
     "bpf_program__attach": (_POINTER, [_POINTER]),

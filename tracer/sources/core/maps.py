@@ -8,14 +8,17 @@ from tracer.sources.core.libbpf import SAMPLE_CALLBACK, Libbpf, describe
 from tracer.sources.failures import failure
 
 
+BPF_ANY = 0
+
+
 class Map:
-    """A map of a loaded object."""
+    """A map of a loaded object. Any thread may use it."""
 
     def __init__(self, libbpf: Libbpf, name: str, fd: int, value_size: int) -> None:
-        self._lookup = libbpf.calls.bpf_map_lookup_elem
+        self._calls = libbpf.calls
         self._name = name
         self.fd = fd
-        self._value = ctypes.create_string_buffer(value_size)
+        self._size = value_size
 
     def lookup(self, key: bytes) -> bytes | None:
         """Return the value under that key, None when there is none.
@@ -24,12 +27,23 @@ class Map:
             TemporaryError, PermanentError: the map could not be read; that says nothing
                 about the key.
         """
-        if self._lookup(self.fd, key, self._value) < 0:
+        # A buffer of its own for each call, because threads look up at the same time.
+        value = ctypes.create_string_buffer(self._size)
+        if self._calls.bpf_map_lookup_elem(self.fd, key, value) < 0:
             number = ctypes.get_errno()
             if number == errno.ENOENT:
                 return None
             raise failure(f"the BPF map {self._name} cannot be read", number)
-        return self._value.raw
+        return value.raw
+
+    def update(self, key: bytes, value: bytes) -> None:
+        """Set the value under that key.
+
+        Raises:
+            TemporaryError, PermanentError: the map could not be changed.
+        """
+        if self._calls.bpf_map_update_elem(self.fd, key, value, BPF_ANY) < 0:
+            raise failure(f"the BPF map {self._name} cannot be changed", ctypes.get_errno())
 
 
 class RingBuffer:

@@ -41,6 +41,10 @@ MAX_RUNS = 4096
 
 BTF = Path("/sys/kernel/btf/vmlinux")
 
+_SETTINGS = ".data.settings"
+_FIRST = bytes(4)
+"""The key of the only entry of an array."""
+
 HOOKS = ("on_fork", "on_exec", "on_exit", "on_free", "on_wait")
 
 
@@ -129,8 +133,9 @@ class CoreSource:
         bpf.resize("host_pids", 1 if self._same_pids else self._map_entries)
         settle_ns = min(SETTLE_NS, self._min_age_ns)
         watching = bool(self._hooks)
-        settings = self._min_age_ns, settle_ns, self._recheck_ns, TICK_NS, watching
-        bpf.set_constants(wire.SETTINGS.pack(*settings))
+        constants = settle_ns, self._recheck_ns, TICK_NS, watching
+        bpf.set_variables(".rodata", wire.CONSTANTS.pack(*constants))
+        bpf.set_variables(_SETTINGS, wire.SETTINGS.pack(self._min_age_ns))
         if not self._hooks:
             for name in (*HOOKS, "expire"):
                 bpf.leave_out(name)
@@ -142,6 +147,7 @@ class CoreSource:
         self._records = Records(CgroupNames(bpf.map("cgroups", wire.CGROUP_NAMES.size)))
         processors = libbpf.calls.libbpf_num_possible_cpus()
         self._counters: Map = bpf.map("counters", wire.COUNTERS.size * processors)
+        self._settings = bpf.map(_SETTINGS, wire.SETTINGS.size)
         self._ring = RingBuffer(libbpf, bpf.map("events", 0).fd)
 
     def _attach(self, libbpf: Libbpf, bpf: BpfObject) -> None:
@@ -188,6 +194,17 @@ class CoreSource:
         self._next_poll_boot_ns = now_boot_ns + min(wait_ms * 1_000_000, MAX_SLEEP_NS)
         return observations
 
+    def set_min_age(self, min_age_ns: int) -> None:
+        """Have poll() report children from that age on.
+
+        Raises:
+            TemporaryError, PermanentError: the program's settings could not be changed.
+        """
+        self._running()
+        self._settings.update(_FIRST, wire.SETTINGS.pack(min_age_ns))
+        self._min_age_ns = min_age_ns
+        self._next_poll_boot_ns = 0
+
     def _running(self) -> RingBuffer:
         if self._ring is None:
             raise PermanentError("the core source is not started")
@@ -231,7 +248,7 @@ class CoreSource:
 
     def _count(self) -> wire.CountersWire:
         self._running()
-        raw = self._counters.lookup(b"\0\0\0\0")
+        raw = self._counters.lookup(_FIRST)
         if raw is None:
             raise PermanentError("the counters of the BPF program cannot be read")
         columns = zip(*wire.COUNTERS.iter_unpack(raw), strict=True)

@@ -21,8 +21,11 @@ ORIGIN_SETNS = 2
 RECORD_ZOMBIE = 1
 RECORD_GONE = 2
 
-SETTINGS = Struct("=QQQQQ")
-"""The program's constants: min_age_ns, settle_ns, recheck_ns, tick_ns, watching."""
+CONSTANTS = Struct("=QQQQ")
+"""The program's constants: settle_ns, recheck_ns, tick_ns, watching."""
+
+SETTINGS = Struct("=Q")
+"""What can change while it runs: min_age_ns."""
 
 _BIRTH = "Q3I4x16s"
 _FACTS = "Q5I4x16s"

@@ -30,6 +30,10 @@ _RECHECKED = 256
 """Known zombies whose stat is read again in each scan, in turn (all are in a snapshot)."""
 
 
+def _pause_ns(min_age_ns: int) -> int:
+    return min(max(min_age_ns // 10, _SHORTEST_PAUSE_NS), _LONGEST_CHOSEN_PAUSE_NS)
+
+
 class ProcSource:
     """Finds zombies by scanning.
 
@@ -48,9 +52,9 @@ class ProcSource:
         self.attached_boot_ns: int | None = None
         self._procfs = procfs
         self._min_age_ns = min_age_ns
-        self._pause_ns = min(max(min_age_ns // 10, _SHORTEST_PAUSE_NS), _LONGEST_CHOSEN_PAUSE_NS)
+        self._pause_ns = _pause_ns(min_age_ns)
         self._known: dict[int, int] = {}  # pid → start_ticks, oldest check first
-        self._young: deque[tuple[int, int]] = deque()  # (when of the minimum age, pid)
+        self._young: deque[tuple[int, int]] = deque()  # (first seen, pid)
         self._next_boot_ns = 0
 
     def start(self) -> None:
@@ -89,7 +93,7 @@ class ProcSource:
     def _reaped_in_time(self, now_boot_ns: int) -> list[Observation]:
         """Look again at zombies that reach the minimum age: one may be gone since the last scan."""
         gone: list[Observation] = []
-        while self._young and self._young[0][0] <= now_boot_ns:
+        while self._young and self._young[0][0] + self._min_age_ns <= now_boot_ns:
             _, pid = self._young.popleft()
             stat = self._procfs.stat(pid)
             start_ticks = self._known.get(pid)
@@ -100,6 +104,12 @@ class ProcSource:
             del self._known[pid]
             gone.append(Gone(Identity(pid, start_ticks), boot_ns()))
         return gone
+
+    def set_min_age(self, min_age_ns: int) -> None:
+        """Scan as often as that minimum age needs; poll() returns children of any age."""
+        self._min_age_ns = min_age_ns
+        self._pause_ns = _pause_ns(min_age_ns)
+        self._next_boot_ns = 0
 
     def snapshot(self) -> Snapshot:
         """Read every zombie's stat. What is new or gone in it, poll() does not return again."""
@@ -138,7 +148,7 @@ class ProcSource:
         for stat in zombies.values():
             if stat.pid not in known:
                 known[stat.pid] = stat.start_ticks
-                self._young.append((seen_boot_ns + self._min_age_ns, stat.pid))
+                self._young.append((seen_boot_ns, stat.pid))
                 changes.append(self._unpack(stat))
         used_ns = time.thread_time_ns() - began_ns
         self._next_boot_ns = now + max(self._pause_ns, int(used_ns / _SHARE_OF_A_CORE))
