@@ -30,7 +30,7 @@
 
 /* Reads the facts of a dead process. wait_task_zombie() reports this exit status. */
 static __always_inline void read_facts(struct task_struct *leader, struct facts *facts,
-				       bool trusted)
+				       bool trusted, __u32 user)
 {
 	struct signal_struct *signal = FIELD(trusted, leader, signal);
 
@@ -41,7 +41,7 @@ static __always_inline void read_facts(struct task_struct *leader, struct facts 
 			     : BPF_CORE_READ(leader, real_cred, uid.val);
 	bpf_probe_read_kernel(facts->comm, COMM_LEN, leader->comm);
 	read_vpid(leader, &facts->vpid, &facts->pid_namespace);
-	read_cgroup(leader, &facts->cgroup_id, &facts->cgroup_hierarchy);
+	read_cgroup(leader, &facts->cgroup_id, &facts->cgroup_hierarchy, user);
 }
 
 static __always_inline void copy_history(struct zombie *zombie, struct process *entry)
@@ -59,7 +59,7 @@ static __always_inline long report_zombie(struct process *entry)
 
 	record.header.type = RECORD_ZOMBIE;
 	if (!entry->facts_read) {
-		read_facts(task, &entry->facts, false);
+		read_facts(task, &entry->facts, false, USER_ENGINE);
 		entry->facts_read = 1;
 	}
 	zombie->facts = entry->facts;

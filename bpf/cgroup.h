@@ -56,10 +56,10 @@ static __always_inline struct cgroup *pick_cgroup(struct task_struct *task)
  * deeper than CGROUP_LEVELS: what identifies a container is there, and what a
  * tenant may create is below.
  */
-static __always_inline void remember_names(struct cgroup *cgroup, struct cgroup_key *key)
+static __always_inline void remember_names(struct cgroup *cgroup, struct cgroup_key *key,
+					   __u32 user)
 {
-	__u32 zero = 0;
-	struct cgroup_names *names = bpf_map_lookup_elem(&scratch, &zero);
+	struct cgroup_names *names = bpf_map_lookup_elem(&scratch, &user);
 	int level, i;
 
 	if (!names)
@@ -81,7 +81,8 @@ static __always_inline void remember_names(struct cgroup *cgroup, struct cgroup_
 		COUNT(names_lost);
 }
 
-static __always_inline void read_cgroup(struct task_struct *task, __u64 *id, __u32 *hierarchy)
+static __always_inline void read_cgroup(struct task_struct *task, __u64 *id, __u32 *hierarchy,
+					__u32 user)
 {
 	struct cgroup *cgroup = pick_cgroup(task);
 	struct cgroup_key key = {};
@@ -93,7 +94,7 @@ static __always_inline void read_cgroup(struct task_struct *task, __u64 *id, __u
 	*id = key.id;
 	*hierarchy = key.hierarchy;
 	if (!bpf_map_lookup_elem(&cgroups, &key))
-		remember_names(cgroup, &key);
+		remember_names(cgroup, &key, user);
 }
 
 #endif

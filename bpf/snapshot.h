@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The snapshot: every zombie of the minimum age, from the task iterator. */
+/* Zombies from the task iterator: snapshots, and looks that change nothing. */
 #ifndef TRACER_SNAPSHOT_H
 #define TRACER_SNAPSHOT_H
 
@@ -51,35 +51,49 @@ static __always_inline void adopt(struct zombie *zombie, struct process_key *key
 		remember_host_pid(zombie->pid, zombie->start_ns, key->pid);
 }
 
+/* Fills in all but the facts. False when the process is not visible to user space. */
+static __always_inline bool describe(struct zombie *zombie, struct task_struct *task,
+				     struct process *entry, __u64 now)
+{
+	zombie->start_ns = task->start_boottime;
+	zombie->pid = visible_pid(task, task->pid);
+	if (!zombie->pid)
+		return false;
+	zombie->start_ticks = zombie->start_ns / tick_ns;
+	zombie->parent_pid =
+		visible_pid(task->real_parent->group_leader, task->real_parent->tgid);
+	if (task->ptrace)
+		zombie->tracer_pid = visible_pid(task->parent->group_leader, task->parent->tgid);
+	if (entry)
+		copy_history(zombie, entry);
+	zombie->dead_since_ns = zombie->exit_ns ? zombie->exit_ns : last_ran(task, now);
+	return true;
+}
+
+/* The entry of a zombie; 0 when there is none. */
+static __always_inline struct process *entry_of(struct task_struct *task, struct process_key *key)
+{
+	*key = process_key(task->pid, task->start_boottime);
+	return find_process(key, task->start_boottime);
+}
+
 static __always_inline void report_to_snapshot(struct seq_file *seq, struct task_struct *task)
 {
 	__u64 now = bpf_ktime_get_boot_ns();
 	struct zombie zombie = {};
 	struct process_key key;
-	struct process *entry;
+	struct process *entry = entry_of(task, &key);
 
-	zombie.start_ns = task->start_boottime;
-	key = process_key(task->pid, zombie.start_ns);
-	entry = find_process(&key, zombie.start_ns);
 	/* Younger ones are in the queues and come by themselves; known ones were younger than
 	 * a minimum age that was raised since. */
 	if (entry && entry->exit_ns && !entry->known && now < entry->exit_ns + min_age_ns)
 		return;
-	zombie.pid = visible_pid(task, key.pid);
-	if (!zombie.pid)
+	if (!describe(&zombie, task, entry, now))
 		return;
-	zombie.start_ticks = zombie.start_ns / tick_ns;
-	zombie.parent_pid =
-		visible_pid(task->real_parent->group_leader, task->real_parent->tgid);
-	if (task->ptrace)
-		zombie.tracer_pid = visible_pid(task->parent->group_leader, task->parent->tgid);
-	if (entry)
-		copy_history(&zombie, entry);
-	zombie.dead_since_ns = zombie.exit_ns ? zombie.exit_ns : last_ran(task, now);
 	if (entry && entry->facts_read) {
 		zombie.facts = entry->facts;
 	} else {
-		read_facts(task, &zombie.facts, true);
+		read_facts(task, &zombie.facts, true, USER_ENGINE);
 		if (entry) {
 			entry->facts = zombie.facts;
 			entry->facts_read = 1;
@@ -93,15 +107,27 @@ static __always_inline void report_to_snapshot(struct seq_file *seq, struct task
 		return;
 	if (entry)
 		entry->known = 1;
-	else if (watching)
+	else
 		adopt(&zombie, &key, task);
-	if (watching && !zombie.exit_ns) { /* it is in none of the queues */
+	if (!zombie.exit_ns) { /* it is in none of the queues */
 		struct death death = { .key = key };
 
 		if (entry)
 			entry->task = (__u64)task;
 		watch_release(&death, now);
 	}
+}
+
+static __always_inline void report_to_look(struct seq_file *seq, struct task_struct *task)
+{
+	struct zombie zombie = {};
+	struct process_key key;
+	struct process *entry = entry_of(task, &key);
+
+	if (!describe(&zombie, task, entry, bpf_ktime_get_boot_ns()))
+		return;
+	read_facts(task, &zombie.facts, true, USER_LOOK);
+	bpf_seq_write(seq, &zombie, sizeof(zombie));
 }
 
 #endif

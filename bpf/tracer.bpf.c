@@ -38,7 +38,6 @@ struct {
 const volatile __u64 settle_ns = 0;  /* how long a death stays in `pending` */
 const volatile __u64 recheck_ns = 0; /* how often a known zombie is checked */
 const volatile __u64 tick_ns = 1;    /* the unit in which /proc counts start times */
-const volatile __u64 watching = 0;   /* the hooks are attached: keep what a snapshot finds */
 
 /* Younger zombies are not reported. User space changes it while the programs run. */
 __u64 min_age_ns SEC(".data.settings") = 0;
@@ -107,10 +106,12 @@ struct {
 	__type(value, struct cgroup_names);
 } cgroups SEC(".maps");
 
-/* Too large for the stack. One is enough: only expire and zombies use it, in one thread. */
+/* Too large for the stack. One for each thread of user space that runs our programs. */
+enum scratch_user { USER_ENGINE, USER_LOOK, USERS };
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, USERS);
 	__type(key, __u32);
 	__type(value, struct cgroup_names);
 } scratch SEC(".maps");
@@ -228,6 +229,20 @@ SEC("raw_tp")
 int init_pidns(void *ctx)
 {
 	find_own_namespace();
+	return 0;
+}
+
+/*
+ * Run for each task in a look: every zombie of any age. It changes nothing of what the
+ * other programs report, and may run in another thread at the same time as they do.
+ */
+SEC("iter/task")
+int look(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task;
+
+	if (task && is_zombie(task))
+		report_to_look(ctx->meta->seq, task);
 	return 0;
 }
 

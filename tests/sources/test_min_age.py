@@ -1,56 +1,17 @@
 """The minimum age can change while a source runs: nothing is lost, nothing comes twice."""
 
-import contextlib
 import time
 
 import pytest
-from support.kernel import require
-from support.zombies import start_ticks, wait_until, zombies
+from support.real_sources import identities, poll_until, started
+from support.zombies import zombies
 
 from tracer.clock import NS, boot_ns
-from tracer.errors import PermanentError
-from tracer.model import Child, Gone, Identity
-from tracer.procfs.fs import ProcFs
-from tracer.sources.bcc.source import BccSource
-from tracer.sources.core.source import CoreSource
-from tracer.sources.proc.source import ProcSource
+from tracer.model import Gone, Identity
 
 pytestmark = pytest.mark.kernel
 
 LONG = 600 * NS
-
-MAKERS = {
-    "core": lambda min_age: CoreSource(min_age_ns=min_age),
-    "bcc": lambda min_age: BccSource(ProcFs(), min_age),
-    "proc": lambda min_age: ProcSource(ProcFs(), min_age),
-}
-
-
-@contextlib.contextmanager
-def started(name, min_age_ns):
-    source = MAKERS[name](min_age_ns)
-    try:
-        try:
-            source.start()
-        except PermanentError as error:
-            require(False, str(error))
-        yield source
-    finally:
-        source.close()
-
-
-def identities(pids):
-    return {Identity(pid, start_ticks(pid)) for pid in pids}
-
-
-def poll_until(source, wanted, seen):
-    """Poll until all of these children were returned; add what came to `seen`."""
-
-    def arrived():
-        seen.extend(source.poll(boot_ns()))
-        return wanted <= {one.identity for one in seen if isinstance(one, Child)}
-
-    wait_until(arrived, what="the children")
 
 
 def poll_for(source, seconds, seen):
@@ -96,13 +57,7 @@ def test_a_higher_age_holds_back_what_is_younger_and_forgets_nothing(name):
         found = {Identity(*key[:2]) for key in source.snapshot().keys()}  # noqa: SIM118
         assert reported <= found
         family.reap(10)
-        wait_until(
-            lambda: (
-                seen.extend(source.poll(boot_ns()))
-                or reported <= {one.identity for one in seen if isinstance(one, Gone)}
-            ),
-            what="the reapings",
-        )
+        poll_until(source, reported, seen, Gone)
         source.set_min_age(NS)
         poll_until(source, young, seen)
         counts = [one.identity for one in seen if one.identity in reported | young]

@@ -89,6 +89,9 @@ class ScriptedSource:
             raise self.snapshot_error
         return Listed(now, self.dead)
 
+    def look(self):
+        return Listed(self._clock(), self.dead)
+
     def losses(self):
         return self.lost
 

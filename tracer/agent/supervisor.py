@@ -46,7 +46,7 @@ class SourceChange(NamedTuple):
 class Supervisor:
     """Owns the source in use. Implements Source, so whoever asks a source can hold this instead.
 
-    Not thread-safe: the engine's thread owns it.
+    The engine's thread owns it; other threads may call what a Source lets them.
 
     Args:
         wanted: auto, core, bcc or proc.
@@ -250,6 +250,13 @@ class Supervisor:
     def snapshot(self) -> Snapshot:
         """Take a snapshot. Raises as poll() does, also while the snapshot is read."""
         return self._running().snapshot()
+
+    def look(self) -> Snapshot:
+        """Return every zombie of any age, without an effect on the others. Raises as poll() does.
+
+        Any thread may call it.
+        """
+        return self._running().look()
 
     def losses(self) -> Losses:
         """Return what the source had lost when it was polled last."""

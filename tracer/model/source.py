@@ -48,7 +48,10 @@ class Losses:
 
 
 class Source(Protocol):
-    """A source of zombies. Not thread-safe: one thread owns it.
+    """A source of zombies. One thread owns it.
+
+    Other threads may call look(), waits(), forker() and losses() at any time, also while the
+    owner closes it: then these raise. A snapshot or look is read by the thread that took it.
 
     Constructing one changes nothing; start() attaches. What start(), poll() or
     snapshot() raises is a PermanentError (this source cannot work, or no longer
@@ -88,6 +91,12 @@ class Source(Protocol):
 
         May leave out those whose death was seen and who are younger than the minimum
         age: poll() will return them.
+        """
+
+    def look(self) -> Snapshot:
+        """Return every zombie on the machine, of any age, with the history that is known.
+
+        Changes nothing of what poll() and snapshot() return.
         """
 
     def losses(self) -> Losses:

@@ -2,6 +2,8 @@
 
 import ctypes
 import errno
+import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -54,6 +56,24 @@ def test_a_lookup_that_cannot_work_is_a_permanent_error(number):
 def test_a_descriptor_that_is_no_map_is_not_an_absent_entry():
     with pytest.raises(PermanentError, match="Bad file descriptor"):
         Map(Libbpf(), "processes", -1, 8).lookup(b"\0" * 8)
+
+
+def test_threads_that_look_up_at_the_same_time_get_their_own_values():
+    """The value of a key is the key here; other threads run between the call and its result."""
+
+    def lookup(_fd, key, value):
+        value[:] = key
+        time.sleep(0)
+        return 0
+
+    entries = Map(SimpleNamespace(calls=SimpleNamespace(bpf_map_lookup_elem=lookup)), "m", 0, 8)
+
+    def look_up(key):
+        return all(entries.lookup(key) == key for _ in range(2000))
+
+    keys = [bytes([number]) * 8 for number in range(4)]
+    with ThreadPoolExecutor(len(keys)) as threads:
+        assert all(threads.map(look_up, keys))
 
 
 @given(st.integers(0, 1 << 56))

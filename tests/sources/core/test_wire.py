@@ -130,9 +130,8 @@ def test_constants(btf):
         "settle_ns",
         "recheck_ns",
         "tick_ns",
-        "watching",
     ]
-    assert wire.CONSTANTS.size == 32
+    assert wire.CONSTANTS.size == 24
     assert btf.variables(".data.settings") == ["min_age_ns"]
     assert wire.SETTINGS.size == 8
 

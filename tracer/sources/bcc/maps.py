@@ -38,8 +38,13 @@ def _check(what: str, result: int, expected: frozenset[int]) -> bool:
 _ABSENT = frozenset({errno.ENOENT})
 
 
+def _reference(key: int) -> Any:
+    """Return a pointer to a key."""
+    return ctypes.byref(ctypes.c_uint32(key))
+
+
 class HashMap:
-    """A hash map with a 32-bit key, usually a pid.
+    """A hash map with a 32-bit key, usually a pid. Any thread may use it.
 
     Args:
         lib: libbcc, as ctypes loaded it.
@@ -51,29 +56,23 @@ class HashMap:
         self._lib = lib
         self._fd = descriptor
         self._value = value
-        self._key = ctypes.c_uint32()
-        self._buffer = ctypes.create_string_buffer(value.size)
         self._batches = True
 
     def get(self, key: int) -> tuple[Any, ...] | None:
         """Return the value of a key, None when there is none."""
-        self._key.value = key
-        result = self._lib.bpf_lookup_elem(self._fd, ctypes.byref(self._key), self._buffer)
-        if not _check("read", result, _ABSENT):
-            return None
-        return self._value.unpack(self._buffer.raw)
+        found = ctypes.create_string_buffer(self._value.size)
+        result = self._lib.bpf_lookup_elem(self._fd, _reference(key), found)
+        return self._value.unpack(found.raw) if _check("read", result, _ABSENT) else None
 
     def put(self, key: int, *fields: object) -> bool:
         """Set a key; False when the map is full."""
-        self._key.value = key
         value = self._value.pack(*fields)
-        result = self._lib.bpf_update_elem(self._fd, ctypes.byref(self._key), value, BPF_ANY)
+        result = self._lib.bpf_update_elem(self._fd, _reference(key), value, BPF_ANY)
         return _check("changed", result, _ABSENT | _NO_ROOM)
 
     def delete(self, key: int) -> None:
         """Remove a key, if it is there."""
-        self._key.value = key
-        result = self._lib.bpf_delete_elem(self._fd, ctypes.byref(self._key))
+        result = self._lib.bpf_delete_elem(self._fd, _reference(key))
         _check("changed", result, _ABSENT)
 
     def next_key(self, key: int | None) -> int | None:
@@ -82,8 +81,7 @@ class HashMap:
         The kernel starts over when the key is not there any more.
         """
         following = ctypes.c_uint32()
-        self._key.value = key or 0
-        here = None if key is None else ctypes.byref(self._key)
+        here = None if key is None else _reference(key)
         result = self._lib.bpf_get_next_key(self._fd, here, ctypes.byref(following))
         return following.value if _check("read", result, _ABSENT) else None
 

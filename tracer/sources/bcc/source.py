@@ -6,6 +6,7 @@ is dead, its parent, start time and exit code.
 """
 
 import itertools
+import threading
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -26,6 +27,7 @@ from tracer.sources.bcc import load
 from tracer.sources.bcc.ancestry import Ancestry
 from tracer.sources.bcc.load import Program
 from tracer.sources.bcc.reported import Reported
+from tracer.sources.proc import scan
 from tracer.sources.proc.scan import StatSnapshot, child_of, zombie_stats
 from tracer.sources.skipped_runs import read_fdinfo
 
@@ -87,6 +89,8 @@ class BccSource:
         self._found: list[Observation] = []
         self._next_boot_ns = 0
         self._skipped_frees = 0
+        self._closing = threading.Lock()
+        """Held by close(), and by calls of other threads on what it frees."""
 
     def start(self) -> None:
         """Compile and attach the program.
@@ -181,10 +185,14 @@ class BccSource:
             self._found.append(self._unpack(watched))
 
     def _unpack(self, stat: Stat) -> Child:
-        _, reported = self._running()
-        exit_ns = reported.exit_ns(stat)
+        return self._unpack_with(self._procfs, stat)
+
+    def _unpack_with(self, procfs: ProcFs, stat: Stat) -> Child:
+        with self._closing:
+            _, reported = self._running()
+            exit_ns = reported.exit_ns(stat)
         return child_of(
-            self._procfs,
+            procfs,
             stat,
             exit_boot_ns=None if exit_ns is None else exit_ns + self._offset_ns,
             forker=self.forker(Identity(stat.pid, stat.start_ticks)),
@@ -227,6 +235,18 @@ class BccSource:
         }
         return StatSnapshot(taken_boot_ns, stats, self._unpack, died)
 
+    def look(self) -> Snapshot:
+        """Read every zombie's stat in /proc, without an effect on what the others return.
+
+        Raises:
+            TemporaryError, PermanentError: the program could not be read.
+        """
+        with self._closing:
+            program, _ = self._running()
+            deaths = [*program.deaths.items(), *(one[:2] for one in program.reported.items())]
+        died = {pid: exit_ns + self._offset_ns for pid, exit_ns in deaths if exit_ns}
+        return scan.look(self._procfs.root, died, self._unpack_with)
+
     def losses(self) -> Losses:
         """Return what found no room in the program's maps, and the hooks that were skipped."""
         program, reported = self._running()
@@ -249,17 +269,20 @@ class BccSource:
 
     def waits(self, identity: Identity) -> Waits | None:
         """Return how a process waited; its reaped children are counted where it forked them."""
-        self._running()
-        return None if self._ancestry is None else self._ancestry.waits(identity)
+        with self._closing:
+            self._running()
+            return None if self._ancestry is None else self._ancestry.waits(identity)
 
     def forker(self, identity: Identity) -> Forker | None:
         """Return who forked that process; None when it was forked before start()."""
-        self._running()
-        return None if self._ancestry is None else self._ancestry.forker(identity)
+        with self._closing:
+            self._running()
+            return None if self._ancestry is None else self._ancestry.forker(identity)
 
     def close(self) -> None:
         """Detach."""
-        if self._program is not None:
-            self._program.bpf.cleanup()
-            self._program = None
+        with self._closing:
+            if self._program is not None:
+                self._program.bpf.cleanup()
+                self._program = None
         self._procfs.close()

@@ -64,6 +64,7 @@ class BpfObject:
             PermanentError: it is not a BPF object.
         """
         self._libbpf = libbpf
+        self._maps: list[Map] = []
         # libbpf refers to it until the object is closed.
         self._content = ctypes.create_string_buffer(content, max(len(content), 1))
         libbpf.take_log()
@@ -134,7 +135,8 @@ class BpfObject:
     def map(self, name: str, value_size: int) -> Map:
         """Return a map, after load()."""
         fd = self._libbpf.calls.bpf_map__fd(self._map(name))
-        return Map(self._libbpf, name, fd, value_size)
+        self._maps.append(Map(self._libbpf, name, fd, value_size))
+        return self._maps[-1]
 
     def program_fd(self, name: str) -> int:
         """Return a program's descriptor, after load()."""
@@ -160,6 +162,8 @@ class BpfObject:
 
     def close(self) -> None:
         """Free the object. A second call does nothing."""
+        for opened in self._maps:
+            opened.close()
         if self._pointer:
             self._libbpf.calls.bpf_object__close(self._pointer)
             self._pointer = None

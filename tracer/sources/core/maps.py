@@ -2,23 +2,25 @@
 
 import ctypes
 import errno
+import threading
 
-from tracer.errors import PermanentError
+from tracer.errors import PermanentError, TemporaryError
 from tracer.sources.core.libbpf import SAMPLE_CALLBACK, Libbpf, describe
 from tracer.sources.failures import failure
-
 
 BPF_ANY = 0
 
 
 class Map:
-    """A map of a loaded object. Any thread may use it."""
+    """A map of a loaded object. Any thread may look up in it."""
 
     def __init__(self, libbpf: Libbpf, name: str, fd: int, value_size: int) -> None:
         self._calls = libbpf.calls
         self._name = name
         self.fd = fd
         self._size = value_size
+        self._closed = False
+        self._in_use = threading.Lock()
 
     def lookup(self, key: bytes) -> bytes | None:
         """Return the value under that key, None when there is none.
@@ -29,11 +31,14 @@ class Map:
         """
         # A buffer of its own for each call, because threads look up at the same time.
         value = ctypes.create_string_buffer(self._size)
-        if self._calls.bpf_map_lookup_elem(self.fd, key, value) < 0:
-            number = ctypes.get_errno()
-            if number == errno.ENOENT:
-                return None
-            raise failure(f"the BPF map {self._name} cannot be read", number)
+        with self._in_use:
+            if self._closed:
+                raise TemporaryError(f"the BPF map {self._name} was closed; ask again")
+            if self._calls.bpf_map_lookup_elem(self.fd, key, value) < 0:
+                number = ctypes.get_errno()
+                if number == errno.ENOENT:
+                    return None
+                raise failure(f"the BPF map {self._name} cannot be read", number)
         return value.raw
 
     def update(self, key: bytes, value: bytes) -> None:
@@ -44,6 +49,11 @@ class Map:
         """
         if self._calls.bpf_map_update_elem(self.fd, key, value, BPF_ANY) < 0:
             raise failure(f"the BPF map {self._name} cannot be changed", ctypes.get_errno())
+
+    def close(self) -> None:
+        """Fail the lookups that follow: the descriptor may become another file's."""
+        with self._in_use:
+            self._closed = True
 
 
 class RingBuffer:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from itertools import chain
 from struct import Struct
 from typing import cast
@@ -23,14 +24,22 @@ class CoreSnapshot:
     Args:
         fd: of the iterator; closed when it was read or the snapshot is deleted.
         make_child: unpacks one zombie.
+        reading: held while the kernel runs the program, which may use a scratch entry that
+            other snapshots use as well.
     """
 
     has_cgroups = True
 
-    def __init__(self, fd: int, make_child: Callable[[wire.ZombieWire], Child]) -> None:
+    def __init__(
+        self,
+        fd: int,
+        make_child: Callable[[wire.ZombieWire], Child],
+        reading: AbstractContextManager[object],
+    ) -> None:
         self.taken_boot_ns = boot_ns()
         self._fd: int | None = fd
         self._make_child = make_child
+        self._reading = reading
         self._chunk = b""
         self._chunk_start = 0
 
@@ -58,7 +67,7 @@ class CoreSnapshot:
         size = wire.ZOMBIE.size
         rest = b""
         try:
-            while data := os.read(fd, _READ_BYTES):
+            while data := self._read(fd):
                 data = rest + data if rest else data
                 whole = len(data) // size * size
                 self._chunk, rest = data[:whole], data[whole:]
@@ -68,6 +77,10 @@ class CoreSnapshot:
             raise failure("the task iterator cannot be read", error.errno or 0) from error
         finally:
             os.close(fd)
+
+    def _read(self, fd: int) -> bytes:
+        with self._reading:
+            return os.read(fd, _READ_BYTES)
 
     def child(self, index: int) -> Child:
         """Unpack the zombie that keys() yielded last."""

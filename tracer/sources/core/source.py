@@ -4,7 +4,9 @@ Its state is in the kernel. poll() asks for what has stayed dead for the minimum
 so that thousands of children reaped at once cost Python nothing.
 """
 
+import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 from tracer.clock import NS, TICK_NS, boot_ns
@@ -103,6 +105,10 @@ class CoreSource:
         self._next_poll_boot_ns = 0
         self._read_fdinfo = read_fdinfo
         self._skipped = SkippedRuns({})
+        self._closing = threading.Lock()
+        """Held by close(), and by calls of other threads on what it frees."""
+        self._looking = threading.Lock()
+        """Held while the look program runs: it has one scratch entry."""
 
     def start(self) -> None:
         """Load the object and attach its hooks.
@@ -132,12 +138,11 @@ class CoreSource:
             bpf.resize(name, self._map_entries)
         bpf.resize("host_pids", 1 if self._same_pids else self._map_entries)
         settle_ns = min(SETTLE_NS, self._min_age_ns)
-        watching = bool(self._hooks)
-        constants = settle_ns, self._recheck_ns, TICK_NS, watching
+        constants = settle_ns, self._recheck_ns, TICK_NS
         bpf.set_variables(".rodata", wire.CONSTANTS.pack(*constants))
         bpf.set_variables(_SETTINGS, wire.SETTINGS.pack(self._min_age_ns))
         if not self._hooks:
-            for name in (*HOOKS, "expire"):
+            for name in (*HOOKS, "expire", "zombies"):
                 bpf.leave_out(name)
         bpf.load()
 
@@ -157,8 +162,10 @@ class CoreSource:
             self._skipped = SkippedRuns(
                 {hook: bpf.program_fd(hook) for hook in HOOKS}, self._read_fdinfo
             )
-        self._iterator = bpf.attach_iterator("zombies")
-        self._links.append(self._iterator)
+            self._snapshots = bpf.attach_iterator("zombies")
+            self._links.append(self._snapshots)
+        self._looks = bpf.attach_iterator("look")
+        self._links.append(self._looks)
         self._iter_create = libbpf.calls.bpf_iter_create
         self._links.extend(bpf.attach(hook) for hook in self._hooks)
         self.attached_boot_ns = boot_ns() if self._hooks else None
@@ -218,13 +225,29 @@ class CoreSource:
         Raises:
             TemporaryError, PermanentError: the task iterator could not be opened.
         """
+        if not self._hooks:
+            return self.look()
         self._running()
         # Whoever finds an unseen death in it will ask what was lost: know it by then.
         self._skipped.expire()
-        fd = self._iter_create(self._iterator.fd())
+        return CoreSnapshot(self._iterate(self._snapshots), self._records.child, nullcontext())
+
+    def look(self) -> CoreSnapshot:
+        """Return every zombie of any age, read while it is consumed; changes nothing.
+
+        Raises:
+            TemporaryError, PermanentError: the task iterator could not be opened.
+        """
+        with self._closing:
+            self._running()
+            fd = self._iterate(self._looks)
+        return CoreSnapshot(fd, self._records.child, self._looking)
+
+    def _iterate(self, link: Link) -> int:
+        fd = int(self._iter_create(link.fd()))
         if fd < 0:
             raise failure("the task iterator cannot be opened", -fd)
-        return CoreSnapshot(fd, self._records.child)
+        return fd
 
     def losses(self) -> Losses:
         """Return what the kernel counted as lost."""
@@ -280,6 +303,10 @@ class CoreSource:
 
     def close(self) -> None:
         """Detach everything. A second call does nothing."""
+        with self._closing:
+            self._close()
+
+    def _close(self) -> None:
         for link in self._links:
             link.destroy()
         self._links.clear()

@@ -21,8 +21,8 @@ ORIGIN_SETNS = 2
 RECORD_ZOMBIE = 1
 RECORD_GONE = 2
 
-CONSTANTS = Struct("=QQQQ")
-"""The program's constants: settle_ns, recheck_ns, tick_ns, watching."""
+CONSTANTS = Struct("=QQQ")
+"""The program's constants: settle_ns, recheck_ns, tick_ns."""
 
 SETTINGS = Struct("=Q")
 """What can change while it runs: min_age_ns."""

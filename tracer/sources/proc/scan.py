@@ -2,9 +2,11 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from types import MappingProxyType
 
-from tracer.clock import TICK_NS
+from tracer.clock import TICK_NS, boot_ns
 from tracer.model import CgroupKey, Child, Forker, Identity, SnapshotKey
 from tracer.procfs.fs import ProcFormatError, ProcFs, Stat
 from tracer.procfs.parse import parse_stat
@@ -83,6 +85,30 @@ def child_of(
     )
 
 
+def look(
+    root: Path,
+    died: Mapping[int, int],
+    unpack: Callable[[ProcFs, Stat], Child],
+) -> "StatSnapshot":
+    """Scan for every zombie.
+
+    Through a descriptor of its own: two threads that list a directory through the same one
+    move each other's position in it.
+
+    Args:
+        root: of the proc file system.
+        died: when each died, by pid, where that is known.
+        unpack: reads the rest of one.
+    """
+    procfs, taken_boot_ns = ProcFs(root), boot_ns()
+    try:
+        stats = list(zombie_stats(procfs, procfs.pids()))
+    except BaseException:
+        procfs.close()
+        raise
+    return StatSnapshot(taken_boot_ns, stats, partial(unpack, procfs), died, procfs)
+
+
 class StatSnapshot:
     """All zombies of one scan; of one that is asked for, the rest is read then.
 
@@ -91,6 +117,7 @@ class StatSnapshot:
         stats: of the zombies.
         unpack: reads the rest of one.
         died: when each died, by pid, where that is known.
+        own_procfs: closed with the snapshot.
     """
 
     has_cgroups = False
@@ -101,11 +128,13 @@ class StatSnapshot:
         stats: Sequence[Stat],
         unpack: Callable[[Stat], Child],
         died: Mapping[int, int] = MappingProxyType({}),
+        own_procfs: ProcFs | None = None,
     ) -> None:
         self.taken_boot_ns = taken_boot_ns
         self._stats = stats
         self._unpack = unpack
         self._died = died
+        self._own_procfs = own_procfs
 
     def keys(self) -> Iterator[SnapshotKey]:
         """Yield (pid, start_ticks, parent_pid, dead_since_boot_ns or 0) of each zombie."""
@@ -119,3 +148,7 @@ class StatSnapshot:
     def child(self, index: int) -> Child:
         """Read the rest of the zombie that keys() yielded at that place."""
         return self._unpack(self._stats[index])
+
+    def __del__(self) -> None:
+        if self._own_procfs is not None:
+            self._own_procfs.close()

@@ -17,6 +17,7 @@ from tracer.model import (
     Waits,
 )
 from tracer.procfs.fs import ProcFs, Stat
+from tracer.sources.proc import scan
 from tracer.sources.proc.scan import StatSnapshot, child_of, zombie_stats
 
 _SHARE_OF_A_CORE = 0.02
@@ -116,6 +117,10 @@ class ProcSource:
         taken_boot_ns = boot_ns()
         stats, _ = self._scan(len(self._known), taken_boot_ns - _MARGIN_NS)
         return StatSnapshot(taken_boot_ns, stats, self._unpack)
+
+    def look(self) -> Snapshot:
+        """Read every zombie's stat, without an effect on what poll() and snapshot() return."""
+        return scan.look(self._procfs.root, {}, child_of)
 
     def _unpack(self, stat: Stat) -> Child:
         return child_of(self._procfs, stat)
