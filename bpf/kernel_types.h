@@ -63,9 +63,44 @@ struct ns_common {
 	unsigned int inum;
 } CORE;
 
+struct list_head {
+	struct list_head *next;
+} CORE;
+
+struct hlist_node {
+	struct hlist_node *next;
+} CORE;
+
+struct hlist_head {
+	struct hlist_node *first;
+} CORE;
+
+struct xa_node {
+	unsigned char shift;
+	void *slots[64];
+} CORE;
+
+struct xarray {
+	void *xa_head;
+} CORE;
+
+struct idr {
+	struct xarray idr_rt;
+	unsigned int idr_base;
+} CORE;
+
 struct pid_namespace {
+	struct idr idr;
 	struct ns_common ns;
 } CORE;
+
+enum pid_type {
+	PIDTYPE_PID,
+	PIDTYPE_TGID,
+	PIDTYPE_PGID,
+	PIDTYPE_SID,
+	PIDTYPE_MAX,
+};
 
 struct upid {
 	int nr;
@@ -74,6 +109,7 @@ struct upid {
 
 struct pid {
 	unsigned int level;
+	struct hlist_head tasks[PIDTYPE_MAX];
 	struct upid numbers[1];
 } CORE;
 
@@ -81,7 +117,26 @@ struct cred {
 	kuid_t uid;
 } CORE;
 
+struct wait_queue_entry {
+	void *private;
+	struct list_head entry;
+} CORE;
+
+struct wait_queue_head {
+	struct list_head head;
+} CORE;
+
+/* kernel/exit.c, from 6.7 on kernel/exit.h */
+struct wait_opts {
+	enum pid_type wo_type;
+	int wo_flags;
+	struct pid *wo_pid;
+	struct wait_queue_entry child_wait;
+} CORE;
+
 struct signal_struct {
+	struct wait_queue_head wait_chldexit;
+	struct pid *pids[PIDTYPE_MAX];
 	atomic_t live;
 	int nr_threads;
 	int group_exit_code;
@@ -103,6 +158,7 @@ struct task_struct {
 	struct task_struct *parent;
 	struct task_struct *group_leader;
 	struct pid *thread_pid;
+	struct hlist_node pid_links[PIDTYPE_MAX];
 	const struct cred *real_cred;
 	struct signal_struct *signal;
 	struct css_set *cgroups;

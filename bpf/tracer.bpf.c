@@ -32,6 +32,7 @@ struct {
 	struct death death;
 	enum record_type record;
 	enum origin_kind origin;
+	enum wait_kind wait;
 } btf_anchor SEC(".types");
 
 /* Set before load. */
@@ -116,6 +117,14 @@ struct {
 	__type(value, struct cgroup_names);
 } scratch SEC(".maps");
 
+/* What read_waits found last. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct blocked_waits);
+} blocked SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
@@ -136,6 +145,7 @@ struct {
 #include "lifecycle.h"
 #include "ageing.h"
 #include "snapshot.h"
+#include "wait_queue.h"
 
 /*
  * kernel_clone() fires this after copy_process(), before the child first runs, so
@@ -222,6 +232,24 @@ int expire(void *ctx)
 
 	wait_ms = wait_ms < known_ms ? wait_ms : known_ms;
 	return wait_ms < retry_ms ? wait_ms : retry_ms;
+}
+
+/*
+ * Never attached: user space runs it with the pid and the start time (in ticks) of a
+ * process. Returns how many of `blocked` it filled in, or UNREADABLE.
+ */
+SEC("raw_tp")
+int read_waits(struct bpf_raw_tracepoint_args *ctx)
+{
+	__u32 zero = 0;
+	struct blocked_waits *waits = bpf_map_lookup_elem(&blocked, &zero);
+	struct task_struct *leader;
+
+	if (!waits || !bpf_core_type_exists(struct wait_opts) ||
+	    !bpf_core_field_exists(((struct pid_namespace *)0)->idr))
+		return UNREADABLE;
+	leader = find_process_now(ctx->args[0], ctx->args[1]);
+	return leader ? read_queue(leader, waits) : UNREADABLE;
 }
 
 /* Never attached: run once by the agent, to learn its own pid namespace. */

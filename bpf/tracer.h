@@ -175,6 +175,26 @@ struct cgroup_names {
 	char names[CGROUP_LEVELS][CGROUP_NAME_LEN];
 };
 
+enum wait_kind {
+	WAITS_FOR_ANY = 0,
+	WAITS_FOR_PROCESS = 1,
+	WAITS_FOR_GROUP = 2,
+};
+
+/* A thread that sleeps in a wait call. */
+struct blocked_wait {
+	__u32 kind;   /* enum wait_kind */
+	__u32 flags;  /* WEXITED, __WNOTHREAD ...; wait4() adds WEXITED */
+	__u32 wanted; /* the pid or group as the waiting thread numbers it; 0: any, its own group */
+	__u32 thread; /* the one that waits */
+};
+
+#define MAX_WAITS 32 /* a power of two */
+
+struct blocked_waits {
+	struct blocked_wait waits[MAX_WAITS];
+};
+
 /* Per CPU; they only grow. */
 struct counters {
 	__u64 exits;      /* deaths of processes */

@@ -104,5 +104,8 @@ class ScriptedSource:
     def forker(self, identity):
         return None
 
+    def blocked_waits(self, identity):
+        return None
+
     def close(self):
         self.open = False

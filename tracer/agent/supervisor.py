@@ -17,7 +17,7 @@ from typing import NamedTuple
 from tracer.agent.backoff import Backoff, Pace, ReturnPlan
 from tracer.clock import NS, boot_ns
 from tracer.errors import PermanentError, TemporaryError, classified
-from tracer.model import Forker, Identity, Losses, Observation, Snapshot, Source, Waits
+from tracer.model import BlockedWait, Forker, Identity, Losses, Observation, Snapshot, Source, Waits
 from tracer.sources.select import ORDER, Makers, Opened, open_first, open_source, start
 
 FAILURES_BEFORE_FALLBACK = 5
@@ -273,6 +273,10 @@ class Supervisor:
     def forker(self, identity: Identity) -> Forker | None:
         """Return who forked that living process; None when not seen."""
         return self._running().forker(identity)
+
+    def blocked_waits(self, identity: Identity) -> tuple[BlockedWait, ...] | None:
+        """Return the wait calls in which threads of that process are now; None when unknown."""
+        return self._running().blocked_waits(identity)
 
     def close(self) -> None:
         """Detach. A second call does nothing."""

@@ -109,7 +109,7 @@ class Investigator:
             forker_alive=self._forker_alive(child, parent),
             tracer=named(self._proc, child.tracer_pid),
             parent_tracer=of_parent.tracer,
-            blocked_waits=of_parent.blocked,
+            blocked_waits=self._parents.blocked_waits(of_parent, child),
             waited_for=of_parent.waited_for,
             parent_unmoved_ns=of_parent.unmoved_ns,
             waits_complete=of_parent.complete,

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from tracer.model import BlockedWait, Forker, Identity, Losses, Process, Waits
+from tracer.model import BlockedWait, Child, Forker, Identity, Losses, Process, WaitFor, Waits
 from tracer.procfs import cgroup_freezer, wait_calls
 from tracer.procfs.dstate import UninterruptibleSleep
 from tracer.procfs.fs import ProcFs
@@ -38,6 +38,9 @@ class WaitSource(Protocol):
 
     def forker(self, identity: Identity) -> Forker | None:
         """Return which process forked that living one; None when not observed."""
+
+    def blocked_waits(self, identity: Identity) -> tuple[BlockedWait, ...] | None:
+        """Return the wait calls in which that process is now; None when unknown."""
 
     def losses(self) -> Losses:
         """Return what was lost since the source started."""
@@ -143,7 +146,15 @@ class Parents:
         return name if name not in {"", "0"} else None
 
     def _blocked(self, process: Process) -> tuple[BlockedWait, ...]:
-        """Return the wait calls in which its threads are now."""
+        """Return the wait calls in which its threads are now.
+
+        A stopped or frozen process has left the kernel's queue, and enters the call again when
+        it goes on: /proc still shows the call.
+        """
+        return self._source.blocked_waits(process.identity) or self._blocked_by_proc(process)
+
+    def _blocked_by_proc(self, process: Process) -> tuple[BlockedWait, ...]:
+        """Return those that /proc shows: of other users' processes only to CAP_DAC_OVERRIDE."""
         pid = process.identity.pid
         calls = []
         tids = [pid] if process.threads == 1 else self._proc.threads(pid)[:_THREADS_ASKED]
@@ -152,8 +163,26 @@ class Parents:
             call = wait_calls.parse_syscall(raw, self._machine) if raw else None
             # Programs of another architecture use these numbers for other calls.
             if call is not None and self._wchan(pid, tid) in {None, "do_wait"}:
-                calls.append(call)
+                own_children = call.options & wait_calls.WNOTHREAD
+                calls.append(call._replace(of_thread=tid if own_children else None))
         return tuple(calls)
+
+    def blocked_waits(self, view: ParentView, child: Child) -> tuple[BlockedWait, ...]:
+        """Return the wait calls of a parent, as they concern one child.
+
+        A call with __WNOTHREAD is for the children of the thread that waits. Where the kernel
+        does not list those (CONFIG_PROC_CHILDREN), the child is taken for one of them.
+        """
+        return tuple(
+            BlockedWait(WaitFor.THREAD, None, call.options, call.of_thread)
+            if call.of_thread is not None and self._is_of_another_thread(call.of_thread, child)
+            else call
+            for call in view.blocked
+        )
+
+    def _is_of_another_thread(self, tid: int, child: Child) -> bool:
+        children = self._proc.read(f"{child.parent_pid}/task/{tid}/children")
+        return children is not None and str(child.identity.pid).encode() not in children.split()
 
     def _waited_for(self, process: Process, waits: Waits | None) -> Process | None:
         """Return the child that its latest wait call named, if it is still there, dead or alive."""

@@ -156,6 +156,8 @@ def blocked(facts: Facts) -> Lines:
 def _blocked(call: BlockedWait, inside: str) -> str:
     if call.wanted is WaitFor.ANY:
         return "it is now in a wait call for any child"
+    if call.wanted is WaitFor.THREAD:
+        return "it is now in a wait call for the children of another of its threads (__WNOTHREAD)"
     if call.wanted is WaitFor.GROUP:
         which = (
             "its own process group"

@@ -18,6 +18,8 @@ class WaitFor(StrEnum):
     """One child, by pid or pidfd."""
     GROUP = "group"
     """Any child in one process group."""
+    THREAD = "thread"
+    """Only children that another thread of the parent forked (__WNOTHREAD)."""
 
 
 class BlockedWait(NamedTuple):
@@ -26,13 +28,16 @@ class BlockedWait(NamedTuple):
     Attributes:
         wanted: which children it waits for.
         number: that pid or process group, in the caller's own PID namespace; None for any child,
-            for the caller's own group and for a pidfd.
+            for the caller's own group, and for a pidfd where only /proc shows the call.
         options: the call's flags (WNOHANG, __WALL, ...).
+        of_thread: the thread whose own children it waits for (__WNOTHREAD), as /proc numbers
+            it; None for children of all threads.
     """
 
     wanted: WaitFor
     number: int | None
     options: int
+    of_thread: int | None = None
 
 
 class CauseCode(StrEnum):

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+from tracer.model.cause import BlockedWait
 from tracer.model.child import Observation, Snapshot
 from tracer.model.process import Forker, Identity, Waits
 
@@ -50,8 +51,9 @@ class Losses:
 class Source(Protocol):
     """A source of zombies. One thread owns it.
 
-    Other threads may call look(), waits(), forker() and losses() at any time, also while the
-    owner closes it: then these raise. A snapshot or look is read by the thread that took it.
+    Other threads may call look(), waits(), forker(), blocked_waits() and losses() at any time,
+    also while the owner closes it: then these raise. A snapshot or look is read by the thread
+    that took it.
 
     Constructing one changes nothing; start() attaches. What start(), poll() or
     snapshot() raises is a PermanentError (this source cannot work, or no longer
@@ -110,6 +112,13 @@ class Source(Protocol):
 
     def forker(self, identity: Identity) -> Forker | None:
         """Return the process that forked that living one, for explain; None when not seen."""
+
+    def blocked_waits(self, identity: Identity) -> tuple[BlockedWait, ...] | None:
+        """Return the wait calls in which threads of that process are now.
+
+        None where that is unknown. An empty tuple does not say that it never waits; and of a
+        process that is stopped or frozen, not even that it is in no wait call.
+        """
 
     def close(self) -> None:
         """Detach. A second call does nothing."""

@@ -6,6 +6,9 @@ The file has the number of the system call and its six arguments in hexadecimal,
 
 from tracer.model import BlockedWait, WaitFor
 
+WNOTHREAD = 0x20000000
+"""__WNOTHREAD of waitpid(2): only the calling thread's own children."""
+
 _P_ALL, _P_PID, _P_PGID, _P_PIDFD = range(4)
 """idtype_t of waitid(2)."""
 

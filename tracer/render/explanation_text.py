@@ -216,6 +216,11 @@ def _waiting(explanation: Explanation) -> list[str]:
 
 
 def _blocked(call: BlockedWait, *, nested: bool) -> str:
+    if call.of_thread is not None:
+        return (
+            f"its thread {call.of_thread} is waiting for children that it forked itself"
+            " (__WNOTHREAD), and not for those of other threads"
+        )
     if call.wanted is WaitFor.ANY:
         return "it is waiting for any child now, so it reaps its children as they exit"
     if call.wanted is WaitFor.GROUP:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from tracer.clock import NS, boot_ns
 from tracer.errors import PermanentError
 from tracer.model import (
+    BlockedWait,
     Child,
     Forker,
     Identity,
@@ -278,6 +279,10 @@ class BccSource:
         with self._closing:
             self._running()
             return None if self._ancestry is None else self._ancestry.forker(identity)
+
+    def blocked_waits(self, identity: Identity) -> tuple[BlockedWait, ...] | None:  # noqa: ARG002 - part of the contract
+        """Return None: only /proc/PID/syscall shows them."""
+        return None
 
     def close(self) -> None:
         """Detach."""

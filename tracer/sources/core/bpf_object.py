@@ -13,6 +13,9 @@ from tracer.sources.failures import failure
 Run = Callable[[], int]
 """Runs a program once and returns its result."""
 
+RunWith = Callable[[bytes], int]
+"""The same with the arguments of its raw tracepoint, 8 bytes each."""
+
 
 class _TestRunOpts(ctypes.Structure):
     """struct bpf_test_run_opts (bpf.h of libbpf 1.0)."""
@@ -182,18 +185,28 @@ def runner(libbpf: Libbpf, program_fd: int) -> Run:
     for such programs.
     """
     opts = _TestRunOpts(sz=ctypes.sizeof(_TestRunOpts))
-    pointer = ctypes.byref(opts)
-    call = libbpf.calls.bpf_prog_test_run_opts
+    return lambda: _run(libbpf, program_fd, opts)
 
-    def run() -> int:
-        if call(program_fd, pointer) < 0:
-            number = ctypes.get_errno()
-            what = "the kernel does not run the ageing program"
-            if number in TEMPORARY_ERRNOS:
-                raise failure(what, number)
-            raise PermanentError(
-                f"{what}: {os.strerror(number)} (errno {number}); Linux 5.10 or later is needed"
-            )
-        return int(opts.retval)
+
+def runner_with(libbpf: Libbpf, program_fd: int) -> RunWith:
+    """Return a function like that of runner(), for a program that takes arguments."""
+
+    def run(arguments: bytes) -> int:
+        given = ctypes.create_string_buffer(arguments, len(arguments))
+        opts = _TestRunOpts(sz=ctypes.sizeof(_TestRunOpts), ctx_size_in=len(arguments))
+        opts.ctx_in = ctypes.addressof(given)
+        return _run(libbpf, program_fd, opts)
 
     return run
+
+
+def _run(libbpf: Libbpf, program_fd: int, opts: _TestRunOpts) -> int:
+    if libbpf.calls.bpf_prog_test_run_opts(program_fd, ctypes.byref(opts)) < 0:
+        number = ctypes.get_errno()
+        what = "the kernel does not run the BPF program on request"
+        if number in TEMPORARY_ERRNOS:
+            raise failure(what, number)
+        raise PermanentError(
+            f"{what}: {os.strerror(number)} (errno {number}); Linux 5.10 or later is needed"
+        )
+    return int(opts.retval)

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from tracer.clock import NS, TICK_NS, boot_ns
 from tracer.errors import PermanentError
-from tracer.model import Forker, Identity, Losses, Observation, Waits
+from tracer.model import BlockedWait, Forker, Identity, Losses, Observation, Waits
 from tracer.procfs.pidns import in_host_pid_namespace
 from tracer.sources.core import wire
-from tracer.sources.core.bpf_object import BpfObject, Link, Run, runner
+from tracer.sources.core.blocked_waits import WaitQueues
+from tracer.sources.core.bpf_object import BpfObject, Link, Run, runner, runner_with
 from tracer.sources.core.cgroup_names import CgroupNames
 from tracer.sources.core.history import Processes, forker_of, waits_of
 from tracer.sources.core.libbpf import Libbpf
@@ -44,8 +45,6 @@ MAX_RUNS = 4096
 BTF = Path("/sys/kernel/btf/vmlinux")
 
 _SETTINGS = ".data.settings"
-_FIRST = bytes(4)
-"""The key of the only entry of an array."""
 
 HOOKS = ("on_fork", "on_exec", "on_exit", "on_free", "on_wait")
 
@@ -157,6 +156,10 @@ class CoreSource:
 
     def _attach(self, libbpf: Libbpf, bpf: BpfObject) -> None:
         runner(libbpf, bpf.program_fd("init_pidns"))()
+        self._wait_queues = WaitQueues(
+            runner_with(libbpf, bpf.program_fd("read_waits")),
+            bpf.map("blocked", wire.BLOCKED.size * wire.MAX_WAITS),
+        )
         if self._hooks:
             self._expire = runner(libbpf, bpf.program_fd("expire"))
             self._skipped = SkippedRuns(
@@ -208,7 +211,7 @@ class CoreSource:
             TemporaryError, PermanentError: the program's settings could not be changed.
         """
         self._running()
-        self._settings.update(_FIRST, wire.SETTINGS.pack(min_age_ns))
+        self._settings.update(wire.FIRST, wire.SETTINGS.pack(min_age_ns))
         self._min_age_ns = min_age_ns
         self._next_poll_boot_ns = 0
 
@@ -271,7 +274,7 @@ class CoreSource:
 
     def _count(self) -> wire.CountersWire:
         self._running()
-        raw = self._counters.lookup(_FIRST)
+        raw = self._counters.lookup(wire.FIRST)
         if raw is None:
             raise PermanentError("the counters of the BPF program cannot be read")
         columns = zip(*wire.COUNTERS.iter_unpack(raw), strict=True)
@@ -300,6 +303,16 @@ class CoreSource:
         self._running()
         process = self._processes.get(identity)
         return None if process is None else forker_of(process)
+
+    def blocked_waits(self, identity: Identity) -> tuple[BlockedWait, ...] | None:
+        """Return the wait calls in which threads of that process are now; None when unreadable.
+
+        Raises:
+            TemporaryError, PermanentError: the program could not be run.
+        """
+        with self._closing:
+            self._running()
+            return self._wait_queues.read(identity)
 
     def close(self) -> None:
         """Detach everything. A second call does nothing."""

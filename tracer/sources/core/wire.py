@@ -118,6 +118,9 @@ class ProcessWire(NamedTuple):
 
 PROCESS = Struct(f"=QI4B{_BIRTH}4Q6I2IQQ{_FACTS}")
 
+FIRST = bytes(4)
+"""The key of the only entry of an array."""
+
 PROCESS_KEY = Struct("=II")
 """struct process_key: host pid, start time >> START_SHIFT."""
 
@@ -126,6 +129,27 @@ HOST_PID = Struct("=I")
 CGROUP_KEY = Struct("=QI4x")
 
 CGROUP_NAMES = Struct("=I4x" + f"{CGROUP_NAME_LEN}s" * CGROUP_LEVELS)
+
+
+WAITS_FOR_PROCESS = 1
+WAITS_FOR_GROUP = 2
+WAITS_UNREADABLE = -1
+MAX_WAITS = 32
+
+WAITS_ARGUMENTS = Struct("=QQ")
+"""What read_waits takes: pid and start_ticks of a process."""
+
+
+class BlockedWire(NamedTuple):
+    """struct blocked_wait."""
+
+    kind: int
+    flags: int
+    wanted: int
+    thread: int
+
+
+BLOCKED = Struct("=4I")
 
 
 class CountersWire(NamedTuple):

@@ -7,6 +7,7 @@ from collections import deque
 from tracer.clock import NS, boot_ns
 from tracer.errors import PermanentError
 from tracer.model import (
+    BlockedWait,
     Child,
     Forker,
     Gone,
@@ -173,6 +174,10 @@ class ProcSource:
 
     def forker(self, identity: Identity) -> Forker | None:  # noqa: ARG002 - part of the contract
         """Return None: /proc knows parents, not forkers."""
+        return None
+
+    def blocked_waits(self, identity: Identity) -> tuple[BlockedWait, ...] | None:  # noqa: ARG002 - part of the contract
+        """Return None: only /proc/PID/syscall shows them."""
         return None
 
     def close(self) -> None:
