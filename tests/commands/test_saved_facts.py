@@ -4,8 +4,8 @@ from dataclasses import fields, replace
 
 import pytest
 
-from tracer.commands.saved_facts import SavedFacts, merge
-from tracer.model import Cgroup, CgroupOrigin, Child, Forker, Identity, OriginKind
+from tracer.commands.saved_facts import SavedFacts
+from tracer.model import Cgroup, CgroupOrigin, Child, Forker, Identity, OriginKind, merge
 
 IDENTITY = Identity(4711, 900)
 LIVE = Child(identity=IDENTITY, parent_pid=1, start_boot_ns=9_000, last_ran_boot_ns=40_000)

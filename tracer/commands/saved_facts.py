@@ -1,25 +1,11 @@
 """Facts about zombies that the running agent has saved, merged with what is seen now."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 
-from tracer.model import Child, Identity
+from tracer.model import Child, Identity, merge
 from tracer.options import Options
 from tracer.procfs.fs import ProcFs
 from tracer.state.store import StateStore
-
-_FILLED = (
-    "exit_boot_ns",
-    "exit_status",
-    "vpid",
-    "pid_namespace",
-    "uid",
-    "comm",
-    "exit_parent_pid",
-    "forker",
-    "cgroup",
-)
-"""Facts that no longer change once a process is dead. Its parent and tracer still can."""
 
 
 class SavedFacts:
@@ -55,20 +41,6 @@ class SavedFacts:
         if saved is None or saved.exit_boot_ns is None:
             return live_boot_ns
         return saved.exit_boot_ns
-
-
-def merge(live: Child, saved: Child) -> Child:
-    """Return the live facts, and the saved ones where the live source does not know.
-
-    The origin and its pid describe one event, so they are taken together. Nothing is
-    merged when the two are not the same process: a pid may be in use again.
-    """
-    if live.identity != saved.identity:
-        return live
-    filled = {name: getattr(saved, name) for name in _FILLED if getattr(live, name) is None}
-    if live.origin is None:
-        filled |= {"origin": saved.origin, "origin_pid": saved.origin_pid}
-    return replace(live, **filled)
 
 
 def load(chosen: Options, proc: ProcFs) -> SavedFacts:

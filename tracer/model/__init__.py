@@ -13,6 +13,7 @@ from tracer.model.child import (
     Observation,
     Snapshot,
     SnapshotKey,
+    merge,
 )
 from tracer.model.process import (
     UNKNOWN_TICKS,
@@ -70,4 +71,5 @@ __all__ = [
     "Workload",
     "WorkloadSource",
     "Zombie",
+    "merge",
 ]

@@ -1,7 +1,7 @@
 """Dead children, as sources see them one by one and all at once."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 from tracer.model.process import Cgroup, Forker, Identity, OriginKind
@@ -53,6 +53,34 @@ class Child:
     def dead_since_boot_ns(self) -> int | None:
         """When it died: seen, or else inferred from when it last ran."""
         return self.last_ran_boot_ns if self.exit_boot_ns is None else self.exit_boot_ns
+
+
+_FILLED = (
+    "exit_boot_ns",
+    "exit_status",
+    "vpid",
+    "pid_namespace",
+    "uid",
+    "comm",
+    "exit_parent_pid",
+    "forker",
+    "cgroup",
+)
+"""Facts that no longer change once a process is dead. Its parent and tracer still can."""
+
+
+def merge(live: Child, saved: Child) -> Child:
+    """Return the live facts, and the saved ones where the live source does not know.
+
+    The origin and its pid describe one event, so they are taken together. Nothing is
+    merged when the two are not the same process: a pid may be in use again.
+    """
+    if live.identity != saved.identity:
+        return live
+    filled = {name: getattr(saved, name) for name in _FILLED if getattr(live, name) is None}
+    if live.origin is None:
+        filled |= {"origin": saved.origin, "origin_pid": saved.origin_pid}
+    return replace(live, **filled)
 
 
 class Gone(NamedTuple):
