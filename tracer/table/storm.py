@@ -166,7 +166,7 @@ class StormCounter:
         if self.held:
             return None
         if self.active:
-            return None if crowded and not self._changed else self.reported_boot_ns
+            return None if crowded and not self.changed else self.reported_boot_ns
         drained = not self.zombies and self._shrank
         return self.reported_boot_ns if drained else None
 
@@ -190,7 +190,8 @@ class StormCounter:
         return StormPhase.ONGOING if self.active else StormPhase.DRAINED
 
     @property
-    def _changed(self) -> bool:
+    def changed(self) -> bool:
+        """Whether zombies came or went since its last report."""
         return self.detected != self.reported_detected or self._shrank
 
     @property

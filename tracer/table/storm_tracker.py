@@ -193,6 +193,14 @@ class StormTracker:
             storms.append(counter.report(phase, now_boot_ns))
         return storms
 
+    def finish(self, now_boot_ns: int) -> list[Storm]:
+        """Return the last report of each storm that goes on or has changed since its last one."""
+        return [
+            counter.report(_phase(counter), now_boot_ns)
+            for counter in self._storms
+            if counter.active or counter.changed
+        ]
+
     def dues(self) -> list[int]:
         """Return when tick() may have something to report."""
         begun = (
@@ -279,3 +287,10 @@ class StormTracker:
         self._numbers[counter.parent] = number
         self._parents.remember(counter.parent)
         return number
+
+
+def _phase(counter: StormCounter) -> StormPhase:
+    """Return how a storm stands when it is reported for the last time."""
+    if counter.active:
+        return StormPhase.ONGOING
+    return StormPhase.ENDED if counter.zombies else StormPhase.DRAINED

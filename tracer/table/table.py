@@ -110,6 +110,12 @@ class Table:
         ageing.storms.tidy(now_boot_ns, ageing.listed.parents())
         return out
 
+    def finish(self, now_boot_ns: int) -> list[Transition]:
+        """Return the last report of every storm, with its totals: the agent ends."""
+        out, ageing = self._begin(), self._ageing
+        ageing.report_storms(ageing.storms.finish(now_boot_ns), out)
+        return out
+
     def next_due_boot_ns(self) -> int | None:
         """Return when tick() next has something to report, if time alone can bring it."""
         dues = self._ageing.storms.dues()
@@ -133,6 +139,9 @@ class Table:
     def restore_storm(self, counter: StormCounter, members: Iterable[tuple[int, int]]) -> None:
         """Put back a storm that an earlier agent reported, with its unreaped members."""
         self._ageing.detected += self._ageing.storms.restore(counter, members)
+
+    def __contains__(self, identity: Identity) -> bool:
+        return identity in self._ageing.listed or identity in self._ageing.storms
 
     def get(self, identity: Identity) -> Zombie | None:
         """Return a listed zombie: one that is reported individually, or too young yet."""
