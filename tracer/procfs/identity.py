@@ -64,3 +64,12 @@ def living_process(proc: ProcFs, pid: int) -> Identity | None:
     if stat is None or (stat.state == "Z" and stat.num_threads <= 1):
         return None
     return Identity(pid, stat.start_ticks)
+
+
+def zombie_parent(proc: ProcFs, identity: Identity) -> int | None:
+    """Return the parent of a zombie; None when it was reaped, or cannot be read now."""
+    try:
+        stat = proc.stat(identity.pid)
+    except (OSError, ProcFormatError):
+        return None
+    return stat.ppid if stat is not None and stat.start_ticks == identity.start_ticks else None
