@@ -1,48 +1,31 @@
 """The engine with real sources that break while it runs, and with storms that end soon."""
 
-import contextlib
 import errno
 import os
 import signal
-import threading
-from functools import partial
 from pathlib import Path
 
 import pytest
+from support.engines import MIN_AGE, Recorder, engine
 from support.records import child
 from support.scripted import script
 from support.sources import ScriptedSource
 from support.zombies import wait_until, zombies
 
 from tracer.agent.backoff import Pace
-from tracer.agent.engine import Engine, Settings
-from tracer.agent.reporter import Reporter
-from tracer.agent.stop import StopRequest
-from tracer.agent.supervisor import Supervisor
-from tracer.attribution.attributor import Attributor
-from tracer.attribution.filters import Filters
 from tracer.clock import NS, boot_ns
-from tracer.diagnosis.evidence import Investigator
 from tracer.errors import PermanentError
-from tracer.kubernetes.node_logs import NodeLogs
 from tracer.model import StormPhase
 from tracer.model.event import EventName
-from tracer.model.status import StatusBoard
 from tracer.procfs.fs import ProcFs
-from tracer.procfs.identity import living_process, read_cgroup
 from tracer.render.document import event_document
-from tracer.sinks.fanout import Fanout
 from tracer.sources.core.source import CoreSource
 from tracer.sources.proc.source import ProcSource
 from tracer.state.checkpoint import Checkpoint
 from tracer.state.store import StateStore
 from tracer.table.storm import StormRules
-from tracer.table.table import Table
 
 pytestmark = pytest.mark.kernel
-
-MIN_AGE = NS // 5
-NO_STORMS = StormRules(burst=100_000)
 
 
 class Breaking:
@@ -87,132 +70,11 @@ class Half:
             yield key
 
 
-class Recorder:
-    """A sink that keeps what it gets."""
-
-    def __init__(self):
-        self.events = []
-        self.closed = False
-        self.written = None
-
-    def emit(self, event):
-        self.events.append(event)
-        if self.written is not None:
-            self.written(event)
-
-    def dropped(self):
-        return 0
-
-    def close(self, timeout_seconds):
-        self.closed = True
-
-    def reported(self, name):
-        """Return the pids that this was reported of."""
-        return [e.record.zombie.child.identity.pid for e in list(self.events) if e.name is name]
-
-    def count(self, name, pids):
-        """Return how often that was reported of these."""
-        wanted = set(pids)
-        return sum(pid in wanted for pid in self.reported(name))
-
-    def detected(self, pids):
-        wait_until(
-            lambda: set(self.reported(EventName.ZOMBIE_DETECTED)) >= set(pids), what="detections"
-        )
-
-    def reaped(self, pids):
-        wait_until(
-            lambda: set(self.reported(EventName.ZOMBIE_REAPED)) >= set(pids), what="reapings"
-        )
-
-    def of(self, name):
-        return [event for event in list(self.events) if event.name is name]
-
-    def storms(self, parent_pid):
-        reported = self.of(EventName.ZOMBIE_STORM)
-        return [event.storm for event in reported if event.storm.storm.parent.pid == parent_pid]
-
-
 class Raising(Recorder):
     """A sink that can do nothing right."""
 
     def emit(self, event):
         raise ValueError("broken sink")
-
-
-class Running:
-    """An engine in a thread of its own."""
-
-    def __init__(
-        self,
-        first,
-        *,
-        source="auto",
-        rules=NO_STORMS,
-        sinks=(),
-        makers=None,
-        pace=None,
-        proc=None,
-        checkpoint=None,
-    ):
-        proc = proc or ProcFs(Path("/proc"))
-        self.heard = Recorder()
-        self.error = None
-        self.board = StatusBoard()
-        self.stop = StopRequest()
-        self.sources = Supervisor(
-            source,
-            makers or {"core": lambda: first, "proc": lambda: ProcSource(proc, MIN_AGE)},
-            pace=pace,
-        )
-        table = Table(MIN_AGE, rules, partial(living_process, proc))
-        sink = Fanout([*sinks, self.heard])
-        reporter = Reporter(
-            proc=proc,
-            attributor=Attributor(partial(read_cgroup, proc), None, NodeLogs(Path("/"))),
-            filters=Filters(),
-            investigator=Investigator(proc, self.sources),
-            sink=sink,
-            siblings=table.siblings,
-        )
-        self.engine = Engine(
-            Settings(),
-            sources=self.sources,
-            table=table,
-            reporter=reporter,
-            sink=sink,
-            board=self.board,
-            stop=self.stop,
-            checkpoint=checkpoint or Checkpoint(StateStore(None, ""), proc, writes=False),
-        )
-        self.thread = threading.Thread(target=self._run, daemon=True)
-        self.thread.start()
-
-    def _run(self):
-        try:
-            self.engine.run()
-        except PermanentError as error:
-            self.error = error
-
-    def take_snapshot(self):
-        """Make a snapshot due now."""
-        self.engine._observer.hasten(0)
-        self.stop.wake()
-
-    def end(self):
-        self.stop.request("the test is over")
-        self.thread.join(10)
-        assert not self.thread.is_alive()
-
-
-@contextlib.contextmanager
-def engine(first, **options):
-    running = Running(first, **options)
-    try:
-        wait_until(lambda: running.heard.events or running.error, what="the start")
-        yield running
-    finally:
-        running.end()
 
 
 def test_a_source_that_breaks_is_replaced_and_nothing_is_lost():

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from tracer.agent.backoff import Backoff
+from tracer.agent.followers import Followers, WithFollowers
 from tracer.agent.observer import Observer
 from tracer.agent.report_queue import ReportQueue
 from tracer.agent.reporter import Reporter
@@ -55,6 +56,7 @@ class Engine:
         board: where the status goes that other threads read.
         stop: ends run().
         checkpoint: what survives a restart; not opened.
+        followers: the live views of other processes.
         pods: the watch on pods, if there is one.
     """
 
@@ -69,6 +71,7 @@ class Engine:
         board: StatusBoard,
         stop: StopRequest,
         checkpoint: Checkpoint,
+        followers: Followers,
         pods: Pods | None = None,
     ) -> None:
         self._settings = settings
@@ -80,16 +83,17 @@ class Engine:
         self._board = board
         self._stop = stop
         self._checkpoint = checkpoint
+        self._followers = followers
         self._self = SelfReport(
             sources=sources,
             table=table,
             reporter=reporter,
-            sink=sink,
+            sink=WithFollowers(sink, followers),
             board=board,
             pods=pods,
             not_ready=settings.not_ready,
         )
-        self._observer = Observer(sources, table)
+        self._observer = Observer(sources, table, followers)
         self._next_summary_boot_ns = boot_ns() + SUMMARY_NS
         self._restored = False
 
@@ -153,10 +157,12 @@ class Engine:
             closing.callback(self._checkpoint.close)
             closing.callback(self._sink.close, self._settings.close_seconds)
             closing.callback(self._sources.close)
+            closing.callback(self._followers.close)
             try:
                 if self._restored:  # else what is saved is newer than the empty table
                     now = boot_ns()
                     self._reports.release(now, everything=True)
+                    self._reports.report(self._table.finish(now), now)
                     self._checkpoint.save(self._table, now)
             except Exception as error:  # noqa: BLE001 - returned, behind the first failure
                 failure = failure or classified(error) or internal_error(error)
@@ -170,6 +176,7 @@ class Engine:
         """Do once everything that is due."""
         now = boot_ns()
         self._announce(self._sources.return_to_better(now))
+        self._followers.admit(self._sources, self._table, now)
         if self._sources.ready(now):
             transitions: list[Transition] = []
             try:
@@ -183,7 +190,7 @@ class Engine:
             # With the time of now: a snapshot may have taken a while.
             self._report(transitions, boot_ns())
         now = boot_ns()
-        self._report(self._table.tick(now), now)
+        self._report(self._observer.tick(now), now)
         if self._table.wants_snapshot:
             self._observer.want_snapshot()
         self._reports.release(now)
@@ -194,6 +201,7 @@ class Engine:
         problem = self._sources.problem or self._reports.problem
         self._self.trouble(problem, now)
         self._self.publish(now, snapshot_ns=self._observer.snapshot_ns, problem=problem)
+        self._followers.work(self._sources)
 
     def _save_when_due(self, now: int) -> None:
         try:
@@ -221,7 +229,8 @@ class Engine:
         now = boot_ns()
         deadlines = [self._observer.next_boot_ns(now), self._next_summary_boot_ns]
         others = (
-            self._table.next_due_boot_ns(),
+            self._observer.next_tick_boot_ns(),
+            self._followers.next_due_boot_ns(now),
             self._reporter.next_release_boot_ns(now),
             self._reports.next_due_boot_ns(),
             self._checkpoint.next_due_boot_ns(),

@@ -2,6 +2,7 @@
 
 import time
 
+from tracer.agent.followers import Followers
 from tracer.agent.snapshots import SnapshotSchedule
 from tracer.agent.supervisor import SourceChange, Supervisor
 from tracer.clock import boot_ns
@@ -11,15 +12,23 @@ from tracer.table.table import Table
 
 
 class Observer:
-    """Between the source in use and the table.
+    """Between the source in use and the agent's own table.
+
+    Args:
+        sources: the source in use.
+        table: the agent's own.
+        followers: the live views; they get what the source reports, and what is too young for
+            the agent's own table waits in their gate.
 
     Attributes:
         snapshot_ns: how long the last snapshot took; None before the first.
     """
 
-    def __init__(self, sources: Supervisor, table: Table) -> None:
+    def __init__(self, sources: Supervisor, table: Table, followers: Followers) -> None:
         self._sources = sources
         self._table = table
+        self._followers = followers
+        self._gate = followers.gate
         self._schedule = SnapshotSchedule(boot_ns())
         self.snapshot_ns: int | None = None
 
@@ -63,10 +72,24 @@ class Observer:
         name = self._sources.name
         return None if loss is None else SourceChange(name, name, loss, improvement=False)
 
+    def tick(self, now_boot_ns: int) -> list[Transition]:
+        """Return what time alone brings; next_boot_ns() knows nothing of it."""
+        released = self._gate.release(now_boot_ns)
+        transitions = self._table.apply(released, now_boot_ns) if released else []
+        return transitions + self._table.tick(now_boot_ns)
+
+    def next_tick_boot_ns(self) -> int | None:
+        """Return when tick() is to be called; None when nothing is to come."""
+        dues = (self._gate.next_due_boot_ns(), self._table.next_due_boot_ns())
+        return min((due for due in dues if due is not None), default=None)
+
     def _poll(
         self, now_boot_ns: int, transitions: list[Transition], *, after_snapshot: bool = False
     ) -> None:
-        transitions += self._table.apply(self._sources.poll(now_boot_ns), now_boot_ns)
+        observations = self._sources.poll(now_boot_ns)
+        self._followers.observed(observations)
+        own = self._gate.take(observations, now_boot_ns)
+        transitions += self._table.apply(own, now_boot_ns)
         losses = self._sources.losses()
         self._schedule.note(losses, now_boot_ns, after_snapshot=after_snapshot)
 
@@ -74,7 +97,9 @@ class Observer:
         """Make the table equal to a snapshot."""
         began_cpu_ns = time.thread_time_ns()
         self._schedule.begin()
-        found = self._table.reconcile(self._sources.snapshot(), now_boot_ns)
+        snapshot = self._gate.filtered(self._sources.snapshot(), self._table, now_boot_ns)
+        found = self._table.reconcile(snapshot, now_boot_ns)
+        self._followers.compared()
         transitions += found
         done_boot_ns = boot_ns()
         self.snapshot_ns = done_boot_ns - now_boot_ns

@@ -10,6 +10,7 @@ from types import FrameType
 
 from tracer import __version__, options
 from tracer.agent import build
+from tracer.agent.build_followers import build_followers, hold_ns
 from tracer.agent.engine import Engine, Settings
 from tracer.agent.reporter import Reporter
 from tracer.agent.stop import StopRequest
@@ -129,14 +130,15 @@ def _engine(
     sink = Fanout([main_sink(checkpoint), *others])
     sources = Supervisor(chosen.source, build.source_makers(chosen, proc))
     table = Table(chosen.min_age_ns, parent_identity=partial(living_process, proc))
+    investigator = Investigator(proc, sources)
     reporter = Reporter(
         proc=proc,
         attributor=who.attributor,
         filters=chosen.filters,
-        investigator=Investigator(proc, sources),
+        investigator=investigator,
         sink=sink,
         siblings=table.siblings,
-        hold_ns=NS // 4 if chosen.min_age_ns > NS else NS // 10,
+        hold_ns=hold_ns(chosen.min_age_ns),
         command_lines=chosen.command_lines,
     )
     if who.pods is not None:
@@ -154,6 +156,7 @@ def _engine(
         board=board,
         stop=stop,
         checkpoint=checkpoint,
+        followers=build_followers(chosen, proc, who.attributor, investigator, stop.wake),
         pods=who.pods,
     )
 
