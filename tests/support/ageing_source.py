@@ -24,7 +24,7 @@ class AgeingSource(ScriptedSource):
         self._lock = threading.Lock()
         self._dead, self._known, self._gone = {}, set(), []
 
-    def die(self, pid, parent=1_000_000_001, **changes):
+    def die(self, pid, parent=4_090_001, **changes):
         """Let a child die now, or as `changes` say; return it."""
         now = boot_ns()
         dead = child(pid, parent, now_boot_ns=now, **{"exit_boot_ns": now, **changes})

@@ -125,7 +125,7 @@ class Running:
         sink = Fanout([*sinks, self.heard])
         table, reporter = make(min_age_ns, sink, rules)
         gate = AgeGate(min_age_ns, partial(zombie_parent, proc))
-        self.table = table
+        self.table, self.make = table, make
         self.followers = Followers(min_age_ns, make, gate, self.stop.wake)
         self.engine = Engine(
             Settings(),

@@ -3,6 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from tracer.agent.age_gate import AgeGate
@@ -84,10 +85,17 @@ class Follower:
         yield from self._reporter.records()
         for storm in self._table.storms(now_boot_ns):
             facts = self._reporter.storm_facts(storm.parent)
-            if facts is not None:
-                yield StormContext(
-                    storm, facts.parent, facts.attribution, facts.cause, facts.parent_gone
-                )
+            if facts is None:
+                continue
+            # Where the parent died, the listed zombies are another process's.
+            zombies = storm.zombies if facts.parent_gone else self._table.siblings(storm.parent.pid)
+            yield StormContext(
+                replace(storm, zombies=zombies),
+                facts.parent,
+                facts.attribution,
+                facts.cause,
+                facts.parent_gone,
+            )
 
     def take(self, observations: Sequence[Observation]) -> None:
         """Queue what the source has reported."""
