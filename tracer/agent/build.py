@@ -1,12 +1,17 @@
 """Constructs the parts that several commands share, as the options ask."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
+from tracer.agent.backoff import Backoff
+from tracer.agent.stop import StopRequest
 from tracer.attribution.attributor import Attributor
-from tracer.errors import PermanentError
+from tracer.clock import NS, boot_ns
+from tracer.errors import PermanentError, classified, is_temporary
 from tracer.kubernetes.config import connect
 from tracer.kubernetes.index import PodIndex
 from tracer.kubernetes.node_logs import NodeLogs
@@ -18,6 +23,34 @@ from tracer.procfs.identity import read_cgroup
 from tracer.sources.core.source import CoreSource
 from tracer.sources.proc.source import ProcSource
 from tracer.sources.select import Makers
+
+_RETRY_FIRST_NS = NS
+_RETRY_LONGEST_NS = 60 * NS
+
+_log = logging.getLogger(__name__)
+_Part = TypeVar("_Part")
+
+
+def retried(construct: Callable[[], _Part], stop: StopRequest) -> _Part:
+    """Construct a part of the agent, again and again while that fails temporarily.
+
+    With no descriptors left at the start, an agent that gives up is restarted by its
+    manager ever more slowly, and sees nothing meanwhile.
+
+    Raises:
+        Exception: whatever the construction raises that is not temporary; a temporary error
+            once the agent was asked to end.
+    """
+    backoff = Backoff(_RETRY_FIRST_NS, _RETRY_LONGEST_NS)
+    while True:
+        try:
+            return construct()
+        except Exception as error:
+            if not is_temporary(error) or stop.reason is not None:
+                raise
+            if not backoff.failures:
+                _log.warning("cannot start yet: %s; trying again", classified(error))
+            stop.sleep_until(boot_ns() + backoff.next_ns())
 
 
 def source_makers(options: Options, proc: ProcFs) -> Makers:

@@ -120,11 +120,11 @@ def _engine(
     Raises:
         TracerError: it cannot run here.
     """
-    proc = build.open_proc(chosen)
-    store = StateStore(chosen.state_dir, proc.boot_id() or "")
+    proc = build.retried(lambda: build.open_proc(chosen), stop)
+    store = StateStore(chosen.state_dir, build.retried(proc.boot_id, stop) or "")
     checkpoint = Checkpoint(store, proc, writes=writes)
-    who = build.identification(chosen, proc)
-    not_ready = visibility_problem(proc, chosen.proc_root)
+    who = build.retried(lambda: build.identification(chosen, proc), stop)
+    not_ready = build.retried(lambda: visibility_problem(proc, chosen.proc_root), stop)
     board = StatusBoard()
     others = [] if chosen.metrics_address is None else [_metrics(chosen, board, servers)]
     sink = Fanout([main_sink(checkpoint), *others])
