@@ -310,6 +310,21 @@ def test_a_source_that_cannot_change_its_age_costs_the_view_and_nothing_else():
         running.heard.detected([source.die(4_100_001).identity.pid])
 
 
+def test_while_the_source_fails_a_view_waits_and_does_not_spin():
+    with agent() as (running, source):
+        client = Client(running)
+        client.shown([source.die(4_100_001)])
+        source.poll_error = TemporaryError("no descriptors are left")
+        view = running.followers._views[LOW]
+        wait_until(lambda: running.sources.problem, what="the failure")
+        view.want_look()
+        now = boot_ns()
+        assert running.followers.next_due_boot_ns(running.sources, now) != now
+        source.poll_error = None
+        client.shown([source.die(4_100_002)])
+        assert not client.closed
+
+
 def test_clients_learn_that_the_source_changed_and_later_ones_which_it_is():
     proc = AgeingSource(OWN)
     proc.name = "proc"
@@ -393,7 +408,7 @@ def test_a_storm_of_100000_is_bounded_work_and_bounded_memory_in_each_round():
     assert view.look_due(now)
     sink.rounds.append(0)
     view.look(source, now)
-    while view.next_due_boot_ns(now) == now:
+    while view.next_due_boot_ns(now, may_look=True) == now:
         sink.rounds.append(0)
         view.work(now, EVENTS_A_ROUND)
         assert sink.rounds[-1] <= EVENTS_A_ROUND

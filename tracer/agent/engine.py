@@ -230,7 +230,7 @@ class Engine:
         deadlines = [self._observer.next_boot_ns(now), self._next_summary_boot_ns]
         others = (
             self._observer.next_tick_boot_ns(),
-            self._followers.next_due_boot_ns(now),
+            self._followers.next_due_boot_ns(self._sources, now),
             self._reporter.next_release_boot_ns(now),
             self._reports.next_due_boot_ns(),
             self._checkpoint.next_due_boot_ns(),

@@ -140,12 +140,12 @@ class Follower:
             self._reporter.report((self._transitions.popleft(),), now_boot_ns)
         self._reporter.release(now_boot_ns)
 
-    def next_due_boot_ns(self, now_boot_ns: int) -> int | None:
+    def next_due_boot_ns(self, now_boot_ns: int, *, may_look: bool) -> int | None:
         """Return when work() or look() is to be called; None when nothing is to come."""
         if self._observations or self._transitions or self.audience.replaying:
             return now_boot_ns
         dues = [self._table.next_due_boot_ns(), self._reporter.next_release_boot_ns(now_boot_ns)]
-        if self._wants_look:
+        if self._wants_look and may_look:
             dues.append(self._pause_end_boot_ns)
         return min((due for due in dues if due is not None), default=None)
 
@@ -168,19 +168,19 @@ class _SeenByAgent(PartialSnapshot):
         super().__init__(snapshot)
         self._agent = agent
         self._own = own
-        self._known: Child | None = None
 
     def _selected(self) -> Iterator[tuple[int, SnapshotKey]]:
-        agent = self._agent
         for place, key in enumerate(self._snapshot.keys()):
             identity = Identity(*key[:2])
-            if not agent.knows(identity) and identity not in self._own:
-                continue
-            self._known = agent.child(identity)
-            exit_boot_ns = None if self._known is None else self._known.exit_boot_ns
-            yield place, key if exit_boot_ns is None else (*key[:3], exit_boot_ns)
+            if identity in self._own:
+                yield place, key
+            elif self._agent.knows(identity):
+                known = self._agent.child(identity)
+                died = None if known is None else known.exit_boot_ns
+                yield place, key if died is None else (*key[:3], died)
 
     def child(self, index: int) -> Child:
         """Unpack a zombie; what an earlier agent saw of it is filled in."""
         child = super().child(index)
-        return child if self._known is None else merge(child, self._known)
+        known = self._agent.child(child.identity)
+        return child if known is None else merge(child, known)

@@ -204,9 +204,12 @@ class Followers:
             except Exception as error:  # noqa: BLE001 - reported to the clients of this view
                 self._fail(age, error)
 
-    def next_due_boot_ns(self, now_boot_ns: int) -> int | None:
+    def next_due_boot_ns(self, source: AgedSource, now_boot_ns: int) -> int | None:
         """Return when work() is to be called; None when nothing is to come."""
-        dues = [view.next_due_boot_ns(now_boot_ns) for view in self._views.values()]
+        may_look = source.problem is None
+        dues = [
+            view.next_due_boot_ns(now_boot_ns, may_look=may_look) for view in self._views.values()
+        ]
         return min((due for due in dues if due is not None), default=None)
 
     def announce(self, event: Event) -> None:
