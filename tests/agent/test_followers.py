@@ -187,12 +187,14 @@ def run_of_an_agent(folder, ages):
         running.heard.written = checkpoint.written
         clients = [Client(running, age) for age in ages]
         settled(running)
-        dead = [source.die(4_100_000 + n) for n in range(5)]
+        # Those of one moment have one time of death: then no round comes between them.
         started = boot_ns()
+        dead = [source.die(4_100_000 + n, exit_boot_ns=started) for n in range(5)]
         # These are siblings of the first in the table of a client, and gone before OWN.
-        short = [source.die(4_101_000 + n) for n in range(40)]
-        unseen = source.die(4_102_000, exit_boot_ns=None, last_ran_boot_ns=boot_ns())
-        wait_until(lambda: boot_ns() > started + OWN // 2)
+        short = [source.die(4_101_000 + n, exit_boot_ns=started) for n in range(40)]
+        later = started + OWN // 4
+        unseen = source.die(4_102_000, exit_boot_ns=None, last_ran_boot_ns=later)
+        wait_until(lambda: boot_ns() > later)
         running.take_snapshot()
         settled(running)
         for client in clients[:1]:
@@ -200,11 +202,14 @@ def run_of_an_agent(folder, ages):
         saved = StateStore(folder, "boot").load().zombies
         for each in short:
             source.reap(each)
-        late = [source.die(4_103_000 + n, parent=PARENT + 1) for n in range(3)]
+        now = boot_ns()
+        assert now < started + OWN, "this machine is too slow for this test"
+        late = [source.die(4_103_000 + n, PARENT + 1, exit_boot_ns=now) for n in range(3)]
         running.heard.detected([each.identity.pid for each in (*dead, *late, unseen)])
         source.reap(dead[0])
         running.heard.reaped([dead[0].identity.pid])
-        storm = [source.die(4_104_000 + n) for n in range(20)]
+        now = boot_ns()
+        storm = [source.die(4_104_000 + n, exit_boot_ns=now) for n in range(20)]
         wait_until(lambda: running.heard.storms(PARENT), what="a storm")
         for client in clients:
             client.subscription.close()
