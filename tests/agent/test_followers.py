@@ -190,22 +190,26 @@ def run_of_an_agent(folder, ages):
         # Those of one moment have one time of death: then no round comes between them.
         started = boot_ns()
         dead = [source.die(4_100_000 + n, exit_boot_ns=started) for n in range(5)]
-        # These are siblings of the first in the table of a client, and gone before OWN.
-        short = [source.die(4_101_000 + n, exit_boot_ns=started) for n in range(40)]
-        later = started + OWN // 4
-        unseen = source.die(4_102_000, exit_boot_ns=None, last_ran_boot_ns=later)
-        wait_until(lambda: boot_ns() > later)
+        unseen_since = started + OWN // 4
+        unseen = source.die(4_102_000, exit_boot_ns=None, last_ran_boot_ns=unseen_since)
+        wait_until(lambda: boot_ns() > unseen_since)
         running.take_snapshot()
-        settled(running)
-        for client in clients[:1]:
-            client.shown([*dead, *short])
-        saved = StateStore(folder, "boot").load().zombies
-        for each in short:
-            source.reap(each)
-        now = boot_ns()
-        assert now < started + OWN, "this machine is too slow for this test"
+        # These are siblings of the first in the table of a client, and gone before OWN.
+        now = started + OWN * 3 // 4
+        wait_until(lambda: boot_ns() > now)
+        young = [source.die(4_101_000 + n, exit_boot_ns=now) for n in range(40)]
         late = [source.die(4_103_000 + n, PARENT + 1, exit_boot_ns=now) for n in range(3)]
-        running.heard.detected([each.identity.pid for each in (*dead, *late, unseen)])
+        for client in clients[:1]:
+            client.shown([*dead, *young])
+        assert boot_ns() < started + OWN, "this machine is too slow for this test"
+        running.heard.detected([each.identity.pid for each in dead])
+        # The table is saved once a second.
+        wait_until(lambda: boot_ns() > now + NS * 11 // 10)
+        saved = StateStore(folder, "boot").load().zombies
+        for each in young:
+            source.reap(each)
+        assert boot_ns() < now + OWN, "this machine is too slow for this test"
+        running.heard.detected([each.identity.pid for each in (*late, unseen)])
         source.reap(dead[0])
         running.heard.reaped([dead[0].identity.pid])
         now = boot_ns()
