@@ -14,7 +14,8 @@ from support.zombies import wait_until
 
 from tracer.agent import followers as module
 from tracer.agent.follower import MOST_OBSERVATIONS, AgentView, Follower
-from tracer.agent.followers import EVENTS_A_ROUND, MOST_AGES, MOST_CLIENTS
+from tracer.agent.followers import EVENTS_A_ROUND
+from tracer.agent.subscriptions import MOST_AGES, MOST_CLIENTS
 from tracer.clock import NS, boot_ns
 from tracer.errors import PermanentError, TemporaryError
 from tracer.model import Child, StormPhase
@@ -254,8 +255,8 @@ def test_so_many_clients_and_ages_and_no_more():
         with pytest.raises(TemporaryError) as refused:
             Client(running, 60 * NS)
         assert str(refused.value) == (
-            "--min-age 1m is one too many: clients follow this agent with 4 other minimum ages;"
-            " use one of 1s, 2s, 3s, 4s"
+            "clients follow this agent with 4 minimum ages already, and it serves no more:"
+            " use --min-age with one of 1s, 2s, 3s, 4s"
         )
         clients += [Client(running, ages[0]) for _ in range(MOST_CLIENTS - MOST_AGES)]
         with pytest.raises(TemporaryError, match="16 clients follow this agent already"):
@@ -272,7 +273,7 @@ def test_a_sink_that_raises_ends_alone():
         dead = source.die(4_100_001)
         client.shown([dead])
         wait_until(lambda: broken.closed, what="its end")
-        wait_until(lambda: len(running.followers._subscriptions) == 1, what="its place")
+        wait_until(lambda: len(running.followers._subscriptions.current()) == 1, what="its place")
         source.reap(dead)
         client.gone([dead])
 

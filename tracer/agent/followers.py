@@ -3,21 +3,19 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from threading import Lock
 from typing import Protocol
 
 from tracer.agent.age_gate import AgeGate
 from tracer.agent.audience import dismiss
 from tracer.agent.follower import AgentView, Follower, Looking, MakePipeline
+from tracer.agent.subscriptions import Subscription, Subscriptions
 from tracer.clock import NS, boot_ns
 from tracer.durations import exact_duration
-from tracer.errors import TemporaryError, classified, internal_error
+from tracer.errors import classified, internal_error
 from tracer.model import Observation
 from tracer.model.event import Event, EventName, Sink
 from tracer.table.table import Table
 
-MOST_AGES = 4
-MOST_CLIENTS = 16
 LOWEST_SOURCE_AGE_NS = NS
 """For a client the source reports children from this age on at the earliest."""
 EVENTS_A_ROUND = 256
@@ -33,24 +31,6 @@ class AgedSource(Looking, Protocol):
 
     def set_min_age(self, min_age_ns: int) -> None:
         """Report children from that age on."""
-
-
-class Subscription:
-    """One client's place in a live view. Any thread may close it.
-
-    Attributes:
-        min_age_ns: younger zombies are not shown.
-        sink: takes the events, in the engine's thread.
-    """
-
-    def __init__(self, followers: "Followers", min_age_ns: int, sink: Sink) -> None:
-        self.min_age_ns = min_age_ns
-        self.sink = sink
-        self._followers = followers
-
-    def close(self) -> None:
-        """Want no more events; an event may still come meanwhile. A second call does nothing."""
-        self._followers.unsubscribe(self)
 
 
 class Followers:
@@ -73,10 +53,7 @@ class Followers:
         self.gate = gate
         self._min_age_ns = self._source_age_ns = min_age_ns
         self._make = make
-        self._wake = wake
-        self._lock = Lock()
-        self._subscriptions: list[Subscription] = []
-        self._over = False
+        self._subscriptions = Subscriptions(wake)
         self._views: dict[int, Follower] = {}
         self._joined: dict[Subscription, Follower] = {}
         self._started: Event | None = None
@@ -92,30 +69,7 @@ class Followers:
         Raises:
             TemporaryError: the agent serves as many clients or minimum ages as it can, or ends.
         """
-        with self._lock:
-            ages = {subscription.min_age_ns for subscription in self._subscriptions}
-            if self._over:
-                raise TemporaryError("the agent is stopping; run the command again in a moment")
-            if len(self._subscriptions) >= MOST_CLIENTS:
-                raise TemporaryError(
-                    f"{MOST_CLIENTS} clients follow this agent already, which is the most"
-                    " it serves; end one of them and run the command again"
-                )
-            if min_age_ns not in ages and len(ages) >= MOST_AGES:
-                used = ", ".join(exact_duration(age) for age in sorted(ages))
-                raise TemporaryError(
-                    f"--min-age {exact_duration(min_age_ns)} is one too many: clients follow"
-                    f" this agent with {MOST_AGES} other minimum ages; use one of {used}"
-                )
-            subscription = Subscription(self, min_age_ns, sink)
-            self._subscriptions.append(subscription)
-        self._wake()
-        return subscription
-
-    def unsubscribe(self, subscription: Subscription) -> None:
-        """Remove a client."""
-        self._remove([subscription])
-        self._wake()
+        return self._subscriptions.subscribe(min_age_ns, sink)
 
     # --- the engine's thread -------------------------------------------------------------
 
@@ -128,14 +82,13 @@ class Followers:
             now_boot_ns: now.
         """
         self._forget_failed_sinks()
-        with self._lock:
-            wanted = list(self._subscriptions)
+        wanted = self._subscriptions.current()
         for subscription in self._joined.keys() - set(wanted):
             self._joined.pop(subscription).audience.leave(subscription.sink)
         for age in self._views.keys() - {subscription.min_age_ns for subscription in wanted}:
             del self._views[age]
         for subscription in wanted:
-            if subscription not in self._joined and self._is_wanted(subscription):
+            if subscription not in self._joined and not subscription.closed:
                 self._join(subscription, table, now_boot_ns)
         self._set_source_age(source)
 
@@ -143,17 +96,7 @@ class Followers:
         for subscription, view in list(self._joined.items()):
             if subscription.sink not in view.audience:
                 del self._joined[subscription]
-                self._remove([subscription])
-
-    def _is_wanted(self, subscription: Subscription) -> bool:
-        with self._lock:
-            return subscription in self._subscriptions
-
-    def _remove(self, subscriptions: list[Subscription]) -> None:
-        with self._lock:
-            self._subscriptions = [
-                each for each in self._subscriptions if each not in subscriptions
-            ]
+                subscription.close()
 
     def _join(self, subscription: Subscription, table: Table, now_boot_ns: int) -> None:
         age = subscription.min_age_ns
@@ -226,9 +169,7 @@ class Followers:
 
     def close(self, event: Event | None = None) -> None:
         """End every client, with a last event. A second call does nothing."""
-        with self._lock:
-            self._over = True
-            ended, self._subscriptions = self._subscriptions, []
+        ended = self._subscriptions.end()
         for view in self._views.values():
             try:
                 view.finish(boot_ns())
@@ -264,12 +205,11 @@ class Followers:
             EventName.AGENT_STOPPED, boot_ns(), fields={"source": {"reason": reason}}, level="error"
         )
         self._views.pop(min_age_ns, None)
-        with self._lock:
-            failed = [each for each in self._subscriptions if each.min_age_ns == min_age_ns]
-        self._remove(failed)
-        for subscription in failed:
-            self._joined.pop(subscription, None)
-            dismiss(subscription.sink, event)
+        for subscription in self._subscriptions.current():
+            if subscription.min_age_ns == min_age_ns:
+                subscription.close()
+                self._joined.pop(subscription, None)
+                dismiss(subscription.sink, event)
 
 
 class WithFollowers:
