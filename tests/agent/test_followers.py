@@ -313,10 +313,12 @@ def test_a_source_that_cannot_change_its_age_costs_the_view_and_nothing_else():
         def refuse(_):
             raise PermanentError("the map cannot be written")
 
-        source.set_min_age = refuse
+        source.set_min_age, works = refuse, source.set_min_age
         client = Client(running)
         wait_until(lambda: client.closed, what="its end")
         assert "the map cannot be written" in client.events[-1].fields["source"]["reason"]
+        source.set_min_age = works
+        wait_until(lambda: source.ages == [OWN], what="the agent's own age")
         running.heard.detected([source.die(4_100_001).identity.pid])
 
 

@@ -51,7 +51,8 @@ class Followers:
         self, min_age_ns: int, make: MakePipeline, gate: AgeGate, wake: Callable[[], None]
     ) -> None:
         self.gate = gate
-        self._min_age_ns = self._source_age_ns = min_age_ns
+        self._min_age_ns = min_age_ns
+        self._source_age_ns: int | None = min_age_ns
         self._make = make
         self._subscriptions = Subscriptions(wake)
         self._views: dict[int, Follower] = {}
@@ -116,12 +117,13 @@ class Followers:
         if age == self._source_age_ns:
             return
         self.gate.lowered = True
+        self._source_age_ns = None  # until it is known
         try:
             source.set_min_age(age)
         except Exception as error:  # noqa: BLE001 - the agent sees zombies at its own age anyway
             for failed in list(self._views):
                 self._fail(failed, error)
-            return
+            return  # the next round sets the agent's own
         self._source_age_ns = age
         self.gate.lowered = age < self._min_age_ns
 
