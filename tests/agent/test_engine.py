@@ -376,11 +376,11 @@ def test_no_line_of_a_storm_mixes_a_dead_parent_with_the_adopter():
         wait_until(lambda: ended(heard.storms(leaks.parent)), what="the end of the parent's storm")
         wait_until(lambda: heard.storms(leaks.pid), what="a storm of the adopter")
         events = heard.of(EventName.ZOMBIE_STORM)
-    drained = heard.storms(leaks.parent)[-1]
+        # Before the adopter ends with this test, which the last report of the engine shows.
+        drained, adopter = heard.storms(leaks.parent)[-1], heard.storms(leaks.pid)[-1]
     assert drained.parent_gone
     assert drained.parent.comm == "leaks"
     assert (drained.storm.zombies, drained.storm.adopted) == (0, 280)
-    adopter = heard.storms(leaks.pid)[-1]
     assert not adopter.parent_gone
     assert adopter.storm.zombies >= 300
     assert f"(pid {leaks.parent})" not in adopter.cause.evidence[0]
