@@ -441,3 +441,17 @@ def test_the_agent_reports_before_its_clients_do():
         wait_until(lambda: ("client", EventName.ZOMBIE_DETECTED) in order, what="both")
     detected = [who for who, name in order if name is EventName.ZOMBIE_DETECTED]
     assert detected == ["agent", "client"]
+
+
+def test_the_last_lines_of_an_agent_say_where_its_storms_stand():
+    """A report was due once in 30 s: what came after the last one was in no line."""
+    with agent(rules=StormRules(burst=5, refill_per_second=0.001)) as (running, source):
+        now = boot_ns()
+        dead = [source.die(4_100_000 + n, exit_boot_ns=now) for n in range(20)]
+        wait_until(lambda: running.heard.storms(PARENT), what="a storm")
+        source.reap(dead[-1])
+        settled(running)
+        running.end()
+        *_, last, stopped = running.heard.events
+        assert stopped.name is EventName.AGENT_STOPPED
+        assert (last.storm.storm.zombies, last.storm.storm.reaped) == (19, 1)
