@@ -374,8 +374,8 @@ def test_what_an_earlier_agent_saw_is_shown_with_what_it_saw():
 def test_a_storm_is_shown_to_who_joins_later_and_once_more_at_the_end():
     rules = StormRules(burst=20, refill_per_second=0.001, interval_ns=60 * NS)
     with agent(follow_rules=rules) as (running, source):
-        dead = [source.die(4_100_000 + n) for n in range(100)]
-        first = Client(running)
+        first, now = Client(running), boot_ns() + LOW
+        dead = [source.die(4_100_000 + n, exit_boot_ns=now) for n in range(100)]
         wait_until(lambda: first.storms(PARENT), what="a storm")
         later = Client(running)
         [shown] = wait_until(lambda: later.storms(PARENT), what="the storm")
