@@ -2,6 +2,6 @@
 
 import sys
 
-from tracer.cli import main
+from tracer.client import main
 
 sys.exit(main())

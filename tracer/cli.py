@@ -1,16 +1,14 @@
 """The command line: parses it, runs a command, turns errors into one line and a status."""
 
-import argparse
 import errno
-import importlib
 import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from tracer import __version__
+from tracer.commands.parsing import COMMANDS, parse
 from tracer.errors import (
     CANNOT_RUN_STATUS,
     USAGE_STATUS,
@@ -20,9 +18,6 @@ from tracer.errors import (
     internal_error,
 )
 
-COMMANDS = ("scan", "explain", "emulate", "doctor")
-"""Modules of tracer.commands, imported only when their command is used."""
-
 INTERRUPTED_STATUS = 130
 
 HANDLED_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
@@ -30,63 +25,23 @@ HANDLED_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 
 _OUTPUT_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
-_EXAMPLES = """\
-commands (`tracer COMMAND --help` describes each):
-  tracer              the node agent: one JSON object per line, until SIGTERM or Ctrl-C
-  tracer --follow     the same as a live view
-  tracer scan         list the zombies that exist now
-  tracer explain PID  why a process is a zombie or leaves zombies, and what to do
-  tracer emulate      make real zombies on purpose
-  tracer doctor       check whether the agent can run on this node
 
-examples:
-  tracer --follow                       what happens on this node now
-  tracer --follow -n shop --min-age 5s  only in one namespace, and only what stays for 5 s
-  tracer scan -o wide --by zombie       every zombie with its pod and cause
-  tracer | jq 'select(.event == "zombie_detected") | .cause.code'
-"""
+def main(argv: Sequence[str] | None = None, *, no_agent: str | None = None) -> int:
+    """Run `tracer` in this process; return its exit status.
 
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are UsageErrors: one line with the remedy."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message} (see `{self.prog} --help`)")
-
-
-def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
-    """Return the parser; imports only the module of the command in the arguments."""
-    parser = _Parser(
-        prog="tracer",
-        description="Report zombie processes: which pod, why, and what to do.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("--version", action="version", version=f"tracer {__version__}")
-    if arguments and arguments[0] in COMMANDS:
-        subparsers = parser.add_subparsers(
-            metavar="COMMAND", dest="command", parser_class=_Parser, help=argparse.SUPPRESS
-        )
-        importlib.import_module(f"tracer.commands.{arguments[0]}").add_parser(subparsers)
-    else:
-        agent = importlib.import_module("tracer.commands.agent")
-        agent.add_arguments(parser)
-        parser.set_defaults(run=agent.run, command=None)
-    return parser
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run `tracer`; return its exit status."""
+    Args:
+        argv: the command line, by default that of the process.
+        no_agent: why no agent did this; None when none was asked.
+    """
     arguments = sys.argv[1:] if argv is None else list(argv)
     if arguments and arguments[0] in COMMANDS:
-        return _guarded(lambda: _run(arguments))
+        return _guarded(lambda: _run(arguments, no_agent))
     # The agent handles them. Until it does, its imports take a while, and as PID 1 of a
     # container it would not even die of them: the kernel drops what such a process does not
     # handle, but keeps what it blocks.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED_SIGNALS)
     try:
-        return _guarded(lambda: _run(arguments))
+        return _guarded(lambda: _run(arguments, no_agent))
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
@@ -162,30 +117,13 @@ def _replace_closed_streams() -> None:
         sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - stays open
 
 
-def _run(arguments: Sequence[str]) -> int:
+def _run(arguments: Sequence[str], no_agent: str | None) -> int:
     if arguments == ["--version"]:  # without importing a command
         print(f"tracer {__version__}")
         return 0
-    args, unknown = build_parser(arguments).parse_known_args(arguments)
-    if unknown:
-        raise _unknown(unknown, args.command)
+    args = parse(arguments, no_agent=no_agent)
     status: int = args.run(args)
     return status
-
-
-def _unknown(unknown: Sequence[str], command: str | None) -> UsageError:
-    """Say what to do about words that the parser has no place for."""
-    name = f"tracer {command}" if command else "tracer"
-    late = next((word for word in unknown if word in COMMANDS), None)
-    option = next((word for word in unknown if word.startswith("-")), None)
-    if command is None and late is not None:
-        return UsageError(f"options of a command come after its name: tracer {late} …")
-    if option is not None:
-        return UsageError(f"`{name}` has no option {option}; see `{name} --help`")
-    if command is None:
-        choices = ", ".join(map(repr, COMMANDS))
-        return UsageError(f"{unknown[0]!r} is not a command: use one of {choices}")
-    return UsageError(f"`{name}` takes no argument {unknown[0]!r}; see `{name} --help`")
 
 
 def _say(error: TracerError, status: int) -> int:

@@ -11,10 +11,10 @@ from tracer.attribution.filters import Filters
 from tracer.attribution.selector import parse_selector
 from tracer.durations import parse_duration
 from tracer.errors import UsageError
+from tracer.protocol import STATE_DIR
 
 SOURCES = ("auto", "core", "bcc", "proc")
 LEVELS = ("debug", "info", "warning", "error")
-STATE_DIR = "/run/zombie-tracer"
 MAP_ENTRIES = 65_536
 
 

@@ -15,7 +15,8 @@ from support.kube_api import KubeApi
 from support.zombies import zombies
 
 from tracer import options
-from tracer.cli import build_parser, main
+from tracer.cli import main
+from tracer.commands.parsing import build_parser
 from tracer.commands import arguments, kubectl
 
 COMMANDS = ("scan", "explain", "emulate", "doctor")

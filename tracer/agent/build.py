@@ -77,11 +77,13 @@ class Identification:
     Attributes:
         attributor: finds the container, pod or systemd unit of a process.
         pods: the watch on this node's pods, None without an API server.
+        index: what that watch fills.
         reason: why that API server, or why none.
     """
 
     attributor: Attributor
     pods: PodWatch | None
+    index: PodIndex | None
     reason: str
 
 
@@ -101,7 +103,7 @@ def identification(options: Options, proc: ProcFs, *, watch: bool = True) -> Ide
             index = PodIndex()
             pods = PodWatch(choice.access, options.node_name, index)
     attributor = Attributor(partial(read_cgroup, proc), index, NodeLogs(Path("/")))
-    return Identification(attributor, pods, reason)
+    return Identification(attributor, pods, index, reason)
 
 
 def start_logging(options: Options, handler: logging.Handler | None = None) -> None:

@@ -13,10 +13,12 @@ from tracer.agent import build
 from tracer.agent.build_followers import build_followers, hold_ns
 from tracer.agent.engine import Engine, Settings
 from tracer.agent.reporter import Reporter
+from tracer.agent.serve.server import Server
 from tracer.agent.stop import StopRequest
 from tracer.agent.supervisor import Supervisor
 from tracer.clock import NS, boot_ns
 from tracer.commands import arguments
+from tracer.commands.serving import Serving
 from tracer.diagnosis.evidence import Investigator
 from tracer.durations import exact_duration
 from tracer.errors import CANNOT_RUN_STATUS, TracerError, UsageError, internal_error
@@ -113,7 +115,7 @@ def _engine(
     Args:
         chosen: the options.
         stop: ends it.
-        servers: closes what serves the metrics.
+        servers: closes what serves the metrics and clients.
         main_sink: makes and starts what writes to stdout.
         writes: keep state for the next agent; else only read it.
 
@@ -143,6 +145,13 @@ def _engine(
     )
     if who.pods is not None:
         who.pods.start()
+    if writes:
+        checkpoint.open()
+    if store.writes and chosen.state_dir is not None:
+        serving = Serving(chosen, sources=sources, index=who.index, saved=checkpoint)
+        server = Server(chosen.state_dir, serving.handle)
+        server.start()
+        servers.callback(server.close)
     return Engine(
         Settings(
             not_ready=not_ready,

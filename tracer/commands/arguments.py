@@ -4,7 +4,8 @@ import argparse
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from tracer.options import LEVELS, MAP_ENTRIES, SOURCES, STATE_DIR
+from tracer.options import LEVELS, MAP_ENTRIES, SOURCES
+from tracer.protocol import STATE_DIR
 
 
 class _Option(NamedTuple):

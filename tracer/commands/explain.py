@@ -11,6 +11,7 @@ from tracer.attribution.attributor import Attributor
 from tracer.clock import boot_to_wall_ns
 from tracer.commands import arguments, saved_facts
 from tracer.commands.explain_context import ExplainContext, Explainer, Vanished
+from tracer.commands.output import OwnOutput
 from tracer.commands.pod_names import wait_for_pod_names
 from tracer.durations import exact_duration, parse_duration
 from tracer.errors import UsageError
@@ -126,7 +127,7 @@ def _explain(pid: int, watch_ns: int, chosen: Options, proc: ProcFs) -> Explanat
         attributor = identification.attributor
         context = ExplainContext(proc, source, attributor, saved_facts.load(chosen, proc))
         if identification.pods is not None and _in_container(attributor, proc, pid):
-            wait_for_pod_names(identification.pods)
+            wait_for_pod_names(identification.pods, OwnOutput())
 
         def watching() -> None:
             print(f"watching for {exact_duration(watch_ns)} …", file=sys.stderr, flush=True)

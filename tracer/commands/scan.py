@@ -1,28 +1,26 @@
 """`tracer scan`: one snapshot now, then exit."""
 
 import argparse
-import sys
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+from typing import Any, NamedTuple
 
 from tracer import options
 from tracer.agent import build
 from tracer.clock import boot_to_wall_ns
 from tracer.commands import arguments
+from tracer.commands.knowledge import Knowledge, own_knowledge
+from tracer.commands.output import Output, OwnOutput
 from tracer.commands.scan_groups import By, Scan
 from tracer.errors import UsageError
 from tracer.options import Options
-from tracer.procfs.fs import ProcFs
 from tracer.render.groups import Group
-from tracer.render.table import BY_PARENT, BY_POD, BY_ZOMBIE, render_table
-from tracer.sinks.live import terminal_columns
-from tracer.sources.core.source import CoreSource
-from tracer.sources.select import Makers, open_source
+from tracer.render.table import BY_PARENT, BY_POD, BY_ZOMBIE, table_lines
 
 MIN_AGE = "0s"
 ZOMBIES_FOUND_STATUS = 1
 
+_PIECE_CHARACTERS = 16 << 10
 _OUTPUTS = ("table", "wide", "json")
 _LAYOUTS = {By.PARENT: BY_PARENT, By.POD: BY_POD, By.ZOMBIE: BY_ZOMBIE}
 
@@ -74,25 +72,46 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Take a snapshot and print it; return 1 for --exit-code when there are zombies.
+    """Take a look and print it; return 1 for --exit-code when there are zombies.
 
     Raises:
         UsageError: an option is wrong, or two do not go together.
         PermanentError: the zombies cannot be seen here.
+    """
+    view = read_view(args)
+    chosen = options.read(args, min_age=MIN_AGE)
+    build.start_logging(chosen)
+    proc, output = build.open_proc(chosen), OwnOutput()
+    with own_knowledge(chosen, proc, output, no_agent=args.no_agent, only_look=True) as knowledge:
+        return show(view, chosen, knowledge, output)
+
+
+class View(NamedTuple):
+    """How to show zombies.
+
+    Attributes:
+        output: table, wide or json.
+        by: what a row stands for.
+        exit_code: whether the exit status says that there are zombies.
+    """
+
+    output: str
+    by: By
+    exit_code: bool
+
+
+def read_view(args: argparse.Namespace) -> View:
+    """Return the options about the output.
+
+    Raises:
+        UsageError: one is wrong, or two do not go together.
     """
     output = _one_of("--output", args.output, _OUTPUTS)
     default_by = By.ZOMBIE if output == "json" else By.PARENT
     by = default_by if args.by is None else By(_one_of("--by", args.by, tuple(By)))
     if args.command_lines and output != "json":
         raise UsageError("--command-lines needs -o json: tables do not show command lines")
-    chosen = options.read(args, min_age=MIN_AGE)
-    build.start_logging(chosen)
-    rows = _scan(chosen, by)
-    if output == "json":
-        _print_json(rows, by, chosen)
-    else:
-        _print_table(rows, by, wide=output == "wide")
-    return ZOMBIES_FOUND_STATUS if args.exit_code and rows else 0
+    return View(output, by, args.exit_code)
 
 
 def _one_of(option: str, value: str, choices: tuple[str, ...]) -> str:
@@ -101,34 +120,68 @@ def _one_of(option: str, value: str, choices: tuple[str, ...]) -> str:
     return value
 
 
-def _scan(chosen: Options, by: By) -> list[Group]:
-    proc = build.open_proc(chosen)
-    source, reason = open_source(chosen.source, make=_makers(chosen, proc))
-    try:
-        if source.name != "core" and chosen.source == "auto":
-            print(f"tracer: {reason}", file=sys.stderr)
-        return Scan(chosen, proc, source).rows(by)
-    finally:
-        source.close()
+def show(view: View, chosen: Options, knowledge: Knowledge, output: Output) -> int:
+    """Print the zombies that there are now, and return the exit status."""
+    scan = Scan(chosen, knowledge)
+    as_json = view.output == "json"
+    rows = _Counting(scan.rows(view.by, oldest_first=not as_json))
+    if as_json:
+        _in_pieces(_json_lines(rows, view.by, chosen), output)
+    else:
+        lines = table_lines(
+            rows,
+            _LAYOUTS[view.by],
+            to_wall_ns=boot_to_wall_ns(),
+            wide=view.output == "wide",
+            columns=output.columns,
+        )
+        heading = next(lines)
+        if rows.count:
+            _in_pieces(chain([heading], lines), output)
+        else:
+            output.err("no zombies\n")
+    if scan.left_out:
+        output.err(
+            f"{scan.left_out} more zombies are counted but not listed; --namespace, --pod or"
+            " --min-age shows fewer\n"
+        )
+    return ZOMBIES_FOUND_STATUS if view.exit_code and rows.count else 0
 
 
-def _makers(chosen: Options, proc: ProcFs) -> Makers:
-    makers = dict(build.source_makers(replace(chosen, min_age_ns=0), proc))
-    # One snapshot needs the task iterator only, not the hooks.
-    makers["core"] = lambda: CoreSource(min_age_ns=0, map_entries=16, hooks=False)
-    return makers
+class _Counting:
+    """Counts the rows that pass by."""
+
+    def __init__(self, rows: Iterator[Group]) -> None:
+        self.count = 0
+        self._rows = rows
+
+    def __iter__(self) -> Iterator[Group]:
+        for row in self._rows:
+            self.count += 1
+            yield row
 
 
-def _print_json(rows: list[Group], by: By, chosen: Options) -> None:
+def _in_pieces(lines: Iterable[str], output: Output) -> None:
+    piece: list[str] = []
+    size = 0
+    for line in lines:
+        piece.append(line)
+        size += len(line)
+        if size >= _PIECE_CHARACTERS:
+            output.out("".join(piece))
+            piece, size = [], 0
+    output.out("".join(piece))
+
+
+def _json_lines(rows: Iterable[Group], by: By, chosen: Options) -> Iterator[str]:
     from tracer.sinks.json_line import json_line  # noqa: PLC0415 - not for tables
 
     to_wall_ns = boot_to_wall_ns()
-    out = sys.stdout
-    out.write("[")
-    for index, group in enumerate(rows):
-        document = _document(group, by, chosen.node_name, to_wall_ns)
-        out.write(("," if index else "") + "\n" + json_line(document))
-    out.write("\n]\n" if rows else "]\n")
+    separator = "[\n"
+    for group in rows:
+        yield separator + json_line(_document(group, by, chosen.node_name, to_wall_ns))
+        separator = ",\n"
+    yield "[]\n" if separator == "[\n" else "\n]\n"
 
 
 def _document(group: Group, by: By, node_name: str, to_wall_ns: int) -> Mapping[str, object]:
@@ -138,16 +191,3 @@ def _document(group: Group, by: By, node_name: str, to_wall_ns: int) -> Mapping[
     if by is By.ZOMBIE:
         return zombie_document(group.record, node_name=node_name, to_wall_ns=to_wall_ns)
     return row_document(group, by=by.value, node_name=node_name, to_wall_ns=to_wall_ns)
-
-
-def _print_table(rows: list[Group], by: By, *, wide: bool) -> None:
-    if not rows:
-        print("no zombies", file=sys.stderr)
-        return
-    if by is By.ZOMBIE:
-        rows = sorted(rows, key=lambda group: -group.record.age_ns)
-    columns = terminal_columns(sys.stdout.fileno())
-    text = render_table(
-        rows, _LAYOUTS[by], to_wall_ns=boot_to_wall_ns(), wide=wide, columns=columns
-    )
-    sys.stdout.write(text)

@@ -1,18 +1,23 @@
 """Which zombies there are now, counted as the rows of `tracer scan` need them."""
 
+import heapq
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tracer.agent import build
 from tracer.clock import boot_ns
-from tracer.commands import saved_facts
-from tracer.commands.pod_names import wait_for_pod_names
+from tracer.commands.knowledge import Knowledge
 from tracer.commands.zombie_records import RecordBuilder
-from tracer.model import Attribution, Child, Identity, Snapshot, Source
+from tracer.model import Attribution, CgroupKey, Child, Identity, Snapshot
 from tracer.options import Options
-from tracer.procfs.fs import ProcFs
 from tracer.render.groups import Group, group_by_pod, merge, owner_key
+
+MOST_ZOMBIES = 20_000
+"""Rows of single zombies; the others are only counted."""
+MOST_PARENTS = 5_000
+"""Parents that are diagnosed; the others are only counted, those with the fewest zombies."""
+_REMEMBERED = 10_000
+"""Answers to whether the filters accept a place."""
 
 
 class By(StrEnum):
@@ -39,144 +44,159 @@ class _Counted:
 
 
 class Scan:
-    """One snapshot of the machine.
+    """One look at the machine. Its memory does not grow with the number of zombies.
 
     Args:
         chosen: the options of the command.
-        proc: the host's /proc.
-        source: started.
+        knowledge: what it draws on.
+
+    Attributes:
+        left_out: zombies that the filters accept and that no row stands for.
     """
 
-    def __init__(self, chosen: Options, proc: ProcFs, source: Source) -> None:
+    def __init__(self, chosen: Options, knowledge: Knowledge) -> None:
+        self.left_out = 0
         self._chosen = chosen
-        self._proc = proc
-        self._source = source
-        self._identification = build.identification(chosen, proc)
+        self._knowledge = knowledge
+        self._saved = knowledge.saved
         self._records = RecordBuilder(
-            proc,
-            source,
-            self._identification.attributor,
+            knowledge.proc,
+            knowledge.source,
+            knowledge.attributor,
             command_lines=chosen.command_lines,
         )
-        self._saved = saved_facts.load(chosen, proc)
         self._now = boot_ns()
+        self._has_waited = False
+        self._zombies_of: dict[int, int] = {}
+        self._accepted: dict[Hashable, bool] = {}
 
-    def rows(self, by: By) -> list[Group]:
-        """Take a snapshot and return its rows, those with the most zombies first.
+    def rows(self, by: By, *, oldest_first: bool = False) -> Iterator[Group]:
+        """Take a look and yield its rows, those with the most zombies first.
 
-        Rows of single zombies come in the snapshot's order.
+        Args:
+            by: what a row stands for.
+            oldest_first: the order of rows of single zombies, else that of the snapshot.
         """
-        groups = list(self._matching(self._count(by)))
-        if by is By.ZOMBIE:
-            return groups
-        if by is By.PARENT:
-            return merge(groups, _parent_pid)
-        # One parent may have several cgroups in a pod: it counts as one parent there.
-        return group_by_pod(merge(groups, lambda group: (_parent_pid(group), _owner(group))))
-
-    def _count(self, by: By) -> list[_Counted]:
-        """Take a snapshot and count its zombies, at least by what separates the rows."""
-        snapshot = self._source.snapshot()
+        snapshot = self._knowledge.source.look()
         self._now = boot_ns()
         if by is By.ZOMBIE:
-            return list(self._each(snapshot))
-        if by is By.POD or self._chosen.filters.any:
-            # A parent's zombies need not be in its pod, nor all in one: a pod may share its
-            # PID namespace among its containers, or the host's.
-            return self._counted_by_cgroup(snapshot)
-        return self._counted_by_parent(snapshot)
+            yield from self._zombies(snapshot, oldest_first=oldest_first)
+            return
+        # A parent's zombies need not be in its pod, nor all in one: a pod may share its
+        # PID namespace among its containers, or the host's.
+        by_cgroup = by is By.POD or self._chosen.filters.any
+        groups = list(map(self._group, self._counted(snapshot, by_cgroup=by_cgroup)))
+        if by is By.PARENT:
+            yield from merge(groups, _parent_pid)
+        else:
+            # One parent may have several cgroups in a pod: it counts as one parent there.
+            of_pods = merge(groups, lambda group: (_parent_pid(group), _owner(group)))
+            yield from group_by_pod(of_pods)
 
-    def _each(self, snapshot: Snapshot) -> Iterator[_Counted]:
-        for index, (pid, start_ticks, _, dead_since) in enumerate(snapshot.keys()):
-            since = self._saved.dead_since(Identity(pid, start_ticks), dead_since)
-            if self._old_enough(since):
-                yield _Counted(snapshot.child(index), since)
+    # --- one by one ----------------------------------------------------------------------
 
-    def _counted_by_parent(self, snapshot: Snapshot) -> list[_Counted]:
-        counts: dict[Hashable, _Counted] = {}
-        takes_all = self._takes_all()
-        for index, (pid, start_ticks, parent_pid, dead_since) in enumerate(snapshot.keys()):
-            since = dead_since
-            if not takes_all:
-                since = self._saved.dead_since(Identity(pid, start_ticks), dead_since)
-                if not self._old_enough(since):
-                    continue
-            self._add(counts, parent_pid, snapshot, index, since)
-        return list(counts.values())
-
-    def _counted_by_cgroup(self, snapshot: Snapshot) -> list[_Counted]:
-        counts: dict[Hashable, _Counted] = {}
-        takes_all, has_cgroups = self._takes_all(), snapshot.has_cgroups
+    def _zombies(self, snapshot: Snapshot, *, oldest_first: bool) -> Iterator[Group]:
+        found: list[_Counted] = []
         for index, key in enumerate(snapshot.cgroup_keys()):
-            pid, start_ticks, parent_pid, since, cgroup_id, hierarchy = key
-            if not takes_all:
-                since = self._saved.dead_since(Identity(pid, start_ticks), since)
-                if not self._old_enough(since):
-                    continue
-            place: Hashable = (parent_pid, cgroup_id, hierarchy)
-            if not has_cgroups:
-                place = (parent_pid, self._proc.cgroup(pid))
-                if not self._is_there(Identity(pid, start_ticks)):
-                    continue
-            self._add(counts, place, snapshot, index, since)
-        return list(counts.values())
+            since = self._dead_since(key)
+            if not self._old_enough(since):
+                continue
+            self._zombies_of[key[2]] = self._zombies_of.get(key[2], 0) + 1
+            place = (key[2], key[4:]) if snapshot.has_cgroups else None
+            if not self._accepts(snapshot, index, place):
+                continue
+            if len(found) == MOST_ZOMBIES:
+                self.left_out += 1
+            else:
+                found.append(_Counted(snapshot.child(index), since))
+        if oldest_first:
+            found.sort(key=lambda counted: counted.since_boot_ns or self._now)
+        found.reverse()
+        while found:  # what was shown is forgotten
+            yield self._group(found.pop())
 
-    def _takes_all(self) -> bool:
-        """Whether no age has to be compared, which saves half the time of a snapshot."""
-        return not self._saved and not self._chosen.min_age_ns
+    # --- by parent -----------------------------------------------------------------------
 
-    def _is_there(self, identity: Identity) -> bool:
-        """Whether a pid is still that process: then a file just read by its pid was of it."""
-        stat = self._proc.stat(identity.pid)
-        return stat is not None and stat.start_ticks == identity.start_ticks
+    def _counted(self, snapshot: Snapshot, *, by_cgroup: bool) -> list[_Counted]:
+        """Count zombies by parent and cgroup; return the places with the most."""
+        counts: dict[Hashable, _Counted] = {}
+        beyond = 0
+        takes_all = not self._saved and not self._chosen.min_age_ns
+        for index, key in enumerate(snapshot.cgroup_keys()):
+            since = key[3] if takes_all else self._dead_since(key)
+            if not takes_all and not self._old_enough(since):
+                continue
+            place = self._place(snapshot, key) if by_cgroup else key[2]
+            counted = counts.get(place)
+            if counted is not None:
+                self._count_one_more(counted, snapshot, index, since)
+            elif place is not None and self._accepts(snapshot, index, place):
+                if len(counts) < MOST_ZOMBIES:
+                    counts[place] = _Counted(snapshot.child(index), since)
+                else:
+                    beyond += 1
+        for counted in counts.values():
+            parent_pid = counted.child.parent_pid
+            self._zombies_of[parent_pid] = self._zombies_of.get(parent_pid, 0) + counted.zombies
+        most = heapq.nlargest(MOST_PARENTS, counts.values(), key=lambda one: one.zombies)
+        total = sum(counted.zombies for counted in counts.values())
+        self.left_out = beyond + total - sum(counted.zombies for counted in most)
+        return most
 
-    def _add(
-        self,
-        counts: dict[Hashable, _Counted],
-        place: Hashable,
-        snapshot: Snapshot,
-        index: int,
-        since: int,
+    def _place(self, snapshot: Snapshot, key: CgroupKey) -> Hashable | None:
+        """Return what the zombies of one row have in common; None when this one is gone."""
+        pid, start_ticks, parent_pid, _, cgroup_id, hierarchy = key
+        if snapshot.has_cgroups:
+            return (parent_pid, cgroup_id, hierarchy)
+        place = (parent_pid, self._knowledge.proc.cgroup(pid))
+        # If a pid is still that process, a file just read by its pid was of it.
+        stat = self._knowledge.proc.stat(pid)
+        return place if stat is not None and stat.start_ticks == start_ticks else None
+
+    def _count_one_more(
+        self, counted: _Counted, snapshot: Snapshot, index: int, since: int
     ) -> None:
         """Count one zombie; the oldest of a place stands for it."""
-        counted = counts.get(place)
-        if counted is None:
-            counts[place] = _Counted(snapshot.child(index), since)
-            return
         counted.zombies += 1
         if since and since < (counted.since_boot_ns or self._now):
             counted.child, counted.since_boot_ns = snapshot.child(index), since
 
+    # --- both ----------------------------------------------------------------------------
+
+    def _dead_since(self, key: CgroupKey) -> int:
+        return self._saved.dead_since(Identity(key[0], key[1]), key[3])
+
     def _old_enough(self, since_boot_ns: int) -> bool:
         return (since_boot_ns or self._now) + self._chosen.min_age_ns <= self._now
 
-    def _matching(self, counts: list[_Counted]) -> Iterator[Group]:
-        """Attribute and diagnose what was counted; yield what the filters let through."""
-        for counted in counts:
-            counted.child = self._saved.merged(counted.child)
-        zombies_of: dict[int, int] = {}
-        for counted in counts:
-            parent_pid = counted.child.parent_pid
-            zombies_of[parent_pid] = zombies_of.get(parent_pid, 0) + counted.zombies
-        for counted, attribution in zip(counts, self._attributions(counts), strict=True):
-            if not self._chosen.filters.matches(attribution):
-                continue
-            siblings = zombies_of[counted.child.parent_pid] - 1
-            record, _ = self._records.build(counted.child, attribution, siblings, self._now)
-            yield Group(record, zombies=counted.zombies)
+    def _accepts(self, snapshot: Snapshot, index: int, place: Hashable | None) -> bool:
+        """Return whether the filters accept a zombie; asked once for each place."""
+        if not self._chosen.filters.any:
+            return True
+        known = None if place is None else self._accepted.get(place)
+        if known is None:
+            attribution = self._attribute(self._saved.merged(snapshot.child(index)))
+            known = self._chosen.filters.matches(attribution)
+            if place is not None and len(self._accepted) < _REMEMBERED:
+                self._accepted[place] = known
+        return known
 
-    def _attributions(self, counts: list[_Counted]) -> list[Attribution]:
-        """Attribute what was counted, by the API server's names if a zombie is in a container.
+    def _group(self, counted: _Counted) -> Group:
+        """Attribute and diagnose what was counted."""
+        child = self._saved.merged(counted.child)
+        attribution = self._attribute(child)
+        siblings = max(0, self._zombies_of[counted.child.parent_pid] - 1)
+        record, _ = self._records.build(child, attribution, siblings, self._now)
+        return Group(record, zombies=counted.zombies)
 
-        Only then is the API server asked and waited for, however late in the list that is.
-        """
-        found = [self._records.attribute(counted.child) for counted in counts]
-        pods = self._identification.pods
-        if pods is None or not any(each.container for each in found):
+    def _attribute(self, child: Child) -> Attribution:
+        """Attribute a zombie. The names of pods are waited for when the first is in one."""
+        found = self._records.attribute(child)
+        if found.container is None or self._has_waited:
             return found
-        wait_for_pod_names(pods)
-        again = self._identification.attributor.attribute_cgroup
-        return [again(each.cgroup) if each.container else each for each in found]
+        self._has_waited = True
+        self._knowledge.wait_for_pod_names()
+        return self._knowledge.attributor.attribute_cgroup(found.cgroup)
 
 
 def _parent_pid(group: Group) -> int:

@@ -3,7 +3,7 @@
 The cells are read from the same table of fields as the JSON (render/fields.py).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tracer.clock import NS
@@ -155,14 +155,29 @@ def render_table(
         wide: show all columns, uncut.
         columns: width of the terminal; None (a pipe) cuts nothing.
     """
+    return "".join(table_lines(groups, layout, to_wall_ns=to_wall_ns, wide=wide, columns=columns))
+
+
+def table_lines(
+    groups: Iterable[Group],
+    layout: Sequence[Column],
+    *,
+    to_wall_ns: int,
+    wide: bool = False,
+    columns: int | None = None,
+) -> Iterator[str]:
+    """Yield the lines of render_table(); of each group only its cells are kept."""
     chosen = [column for column in layout if wide or not column.wide]
-    contexts = [record_context(g.record, node_name="", to_wall_ns=to_wall_ns) for g in groups]
-    rows = [[c.cell(g, x) for c in chosen] for g, x in zip(groups, contexts, strict=True)]
-    table = [[column.title for column in chosen], *rows]
+    table = [tuple(column.title for column in chosen)]
+    same: dict[str, str] = {}
+    for group in groups:
+        context = record_context(group.record, node_name="", to_wall_ns=to_wall_ns)
+        cells = (column.cell(group, context) for column in chosen)
+        table.append(tuple(same.setdefault(text, text) for text in cells))
     widths = [max(width(row[i]) for row in table) for i in range(len(chosen))]
     if columns is not None and not wide:
         squeeze(widths, [c.squeeze for c in chosen], columns - _GAP * (len(chosen) - 1))
-    return "".join(_line(row, chosen, widths) for row in table)
+    yield from (_line(row, chosen, widths) for row in table)
 
 
 def _line(row: Sequence[str], layout: Sequence[Column], widths: Sequence[int]) -> str:

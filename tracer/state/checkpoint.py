@@ -7,7 +7,7 @@ from threading import Lock
 from typing import Protocol
 
 from tracer.clock import NS
-from tracer.model import Cause, Cgroup, Identity, StormFacts, Zombie
+from tracer.model import Cause, Cgroup, Child, Identity, StormFacts, Zombie
 from tracer.model.event import Event, EventName
 from tracer.procfs.fs import ProcFs
 from tracer.procfs.identity import is_alive
@@ -131,6 +131,11 @@ class Checkpoint:
                     change = Change(gone=identity)
             if change is not None and self._state.take(change):
                 self._store.append([change])
+
+    def children(self) -> list[Child]:
+        """Return the zombies that are saved. Any thread may call it."""
+        with self._lock:
+            return [saved.child for saved in self._state.zombies.values()]
 
     def next_due_boot_ns(self) -> int | None:
         """Return when save_when_due() has to be called again; None when it has not."""

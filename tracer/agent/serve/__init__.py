@@ -1,0 +1,1 @@
+"""Runs commands for clients that connect to the agent's socket."""

@@ -1,0 +1,118 @@
+"""Runs scan, explain and the live view for clients, with what the running agent knows."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from tracer import options
+from tracer.agent.serve.client import Client
+from tracer.agent.serve.request import Request
+from tracer.agent.supervisor import Supervisor
+from tracer.attribution.attributor import Attributor
+from tracer.commands import scan
+from tracer.commands.knowledge import Knowledge
+from tracer.commands.parsing import parse
+from tracer.commands.saved_facts import SavedFacts
+from tracer.errors import CANNOT_RUN_STATUS, USAGE_STATUS, TemporaryError, TracerError, UsageError
+from tracer.kubernetes.index import PodIndex
+from tracer.kubernetes.node_logs import NodeLogs
+from tracer.model import Child
+from tracer.options import Options
+from tracer.procfs.fs import ProcFs
+from tracer.procfs.identity import read_cgroup
+
+_START_SECONDS = 10.0
+
+
+class Saved(Protocol):
+    """What the agent saves, as far as it is shown to clients."""
+
+    def children(self) -> list[Child]:
+        """Return the zombies that are saved. Any thread may call it."""
+
+
+class _ClientOutput:
+    """The stdout and stderr of a client."""
+
+    def __init__(self, client: Client, columns: int | None) -> None:
+        self.columns = columns
+        self.out, self.err = client.out, client.err
+
+
+class Serving:
+    """Runs commands for clients, in a thread of its own, with an agent's source and pods.
+
+    Args:
+        chosen: the agent's options.
+        sources: its source.
+        index: the pods of its node; None without an API server.
+        saved: what it has saved about zombies.
+    """
+
+    def __init__(
+        self, chosen: Options, *, sources: Supervisor, index: PodIndex | None, saved: Saved
+    ) -> None:
+        self._chosen = chosen
+        self._sources = sources
+        self._index = index
+        self._saved = saved
+        self._commands: Mapping[str, Callable[[Request, _ClientOutput], int | None]] = {
+            "scan": self._scan,
+        }
+
+    def handle(self, request: Request, client: Client) -> int | None:
+        """Run a command for a client; return its exit status, None when it goes on.
+
+        Raises:
+            ClientGone: the client has disconnected.
+        """
+        output = _ClientOutput(client, request.columns)
+        try:
+            return self._commands[request.command](request, output)
+        except TracerError as error:
+            text = " ".join(str(error).split())
+            output.err(f"tracer: error: {text}\n")
+            return USAGE_STATUS if isinstance(error, UsageError) else CANNOT_RUN_STATUS
+
+    def _scan(self, request: Request, output: _ClientOutput) -> int:
+        args = parse(request.arguments, for_client=True)
+        view = scan.read_view(args)
+        chosen = options.read(
+            args,
+            min_age=scan.MIN_AGE,
+            environment=request.environment,
+            host_name=lambda: self._chosen.node_name,
+        )
+        with self._knowledge() as knowledge:
+            return scan.show(view, chosen, knowledge, output)
+
+    @contextmanager
+    def _knowledge(self) -> Iterator[Knowledge]:
+        """Collect what the agent knows. What is not thread-safe is made anew for the client.
+
+        Raises:
+            TemporaryError: the agent has no source yet.
+        """
+        deadline = time.monotonic() + _START_SECONDS
+        while not self._sources.running:
+            if time.monotonic() > deadline:
+                raise TemporaryError(
+                    "the agent has attached no source yet; its log says why, run the command"
+                    " again when it has"
+                )
+            time.sleep(0.05)
+        proc = ProcFs(self._chosen.proc_root)
+        attributor = Attributor(partial(read_cgroup, proc), self._index, NodeLogs(Path("/")))
+        try:
+            yield Knowledge(
+                proc,
+                self._sources,
+                attributor,
+                SavedFacts(self._saved.children()),
+                of_agent=True,
+            )
+        finally:
+            proc.close()
