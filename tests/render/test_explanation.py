@@ -42,7 +42,7 @@ def explanation(kind=Kind.ZOMBIE, **changes):
         view=View(WATCHED),
         ancestors=(CONTAINER_INIT, replace(PARENT, vpid=7)),
         records=(made.record(family[0]),),
-        family=family,
+        family=[child.dead_since_boot_ns or 0 for child in family],
         attribution=made.POD,
         steps=("Fix bash: wait for its children.", "Or run it below tini."),
     )

@@ -2,27 +2,20 @@
 
 import argparse
 import json
-import sys
-from typing import Any
+from typing import Any, NamedTuple
 
 from tracer import options
 from tracer.agent import build
-from tracer.attribution.attributor import Attributor
 from tracer.clock import boot_to_wall_ns
-from tracer.commands import arguments, saved_facts
-from tracer.commands.explain_context import ExplainContext, Explainer, Vanished
-from tracer.commands.output import OwnOutput
-from tracer.commands.pod_names import wait_for_pod_names
+from tracer.commands import arguments
+from tracer.commands.explain_context import Explainer, Vanished
+from tracer.commands.knowledge import Knowledge, own_knowledge
+from tracer.commands.output import Output, OwnOutput
 from tracer.durations import exact_duration, parse_duration
 from tracer.errors import UsageError
 from tracer.model import Identity
 from tracer.options import Options
-from tracer.procfs.fs import ProcFs
-from tracer.render.explanation import Explanation
 from tracer.render.explanation_text import render_explanation
-from tracer.sinks.live import terminal_columns
-from tracer.sources.core.source import CoreSource
-from tracer.sources.select import Makers, open_source
 
 NOT_FOUND_STATUS = 1
 _WATCH = "2s"
@@ -45,8 +38,8 @@ examples:
   tracer explain 4711 --watch 0s     only what can be read at once
   tracer explain 4711 -o json | jq '.zombies[0].cause'
 
-It works without a running agent. With one, it also knows when the zombies died and which
-process forked them: the agent saves that in --state-dir.
+It asks the running agent, which has watched all parents since it started and answers at once.
+Without one it watches by itself, for --watch, and what came before remains unknown.
 
 exit status: 0 explained; 1 no such process; 2 wrong command line; 3 cannot run on this node
 """
@@ -70,10 +63,25 @@ def add_parser(subparsers: Any) -> None:
         "--watch",
         default=_WATCH,
         metavar="DURATION",
-        help=f"how long to watch the parent's wait calls (default {_WATCH})",
+        help="how long to watch the parent's wait calls, where no agent has done so"
+        f" (default {_WATCH})",
     )
     arguments.add_arguments(parser, _OPTIONS)
     parser.set_defaults(run=run)
+
+
+class Question(NamedTuple):
+    """What to explain, and how.
+
+    Attributes:
+        pid: the process.
+        watch_ns: how long to watch, where no agent has done so.
+        as_json: print JSON.
+    """
+
+    pid: int
+    watch_ns: int
+    as_json: bool
 
 
 def run(args: argparse.Namespace) -> int:
@@ -83,21 +91,28 @@ def run(args: argparse.Namespace) -> int:
         UsageError: an option is wrong.
         PermanentError: zombies cannot be seen here.
     """
-    if args.output not in ("text", "json"):
-        raise UsageError(f"--output {args.output!r} is not one of text, json")
-    pid = _pid(args.pid)
-    watch_ns = parse_duration(args.watch, name="--watch")
+    question = read_question(args)
     chosen = options.read(args, min_age="0s")
     build.start_logging(chosen)
-    proc = build.open_proc(chosen)
-    if proc.stat(pid) is None:
-        return _not_found(pid)
-    try:
-        explanation = _explain(pid, watch_ns, chosen, proc)
-    except Vanished:
-        return _not_found(pid)
-    _print(explanation, chosen, as_json=args.output == "json")
-    return 0
+    proc, output = build.open_proc(chosen), OwnOutput()
+    if proc.stat(question.pid) is None:
+        return _not_found(question.pid, output)
+    with own_knowledge(
+        chosen, proc, output, no_agent=args.no_agent, only_look=not question.watch_ns
+    ) as knowledge:
+        return show(question, chosen, knowledge, output)
+
+
+def read_question(args: argparse.Namespace) -> Question:
+    """Return the command's own options.
+
+    Raises:
+        UsageError: one is wrong.
+    """
+    if args.output not in ("text", "json"):
+        raise UsageError(f"--output {args.output!r} is not one of text, json")
+    watch_ns = parse_duration(args.watch, name="--watch")
+    return Question(_pid(args.pid), watch_ns, as_json=args.output == "json")
 
 
 def _pid(text: str) -> int:
@@ -109,58 +124,45 @@ def _pid(text: str) -> int:
     return int(text)
 
 
-def _not_found(pid: int) -> int:
-    print(
+def _not_found(pid: int, output: Output) -> int:
+    output.err(
         f"tracer: error: there is no process {pid}: it was reaped, or this is its pid inside a"
-        " container; `tracer scan` lists zombies by their pids on the host",
-        file=sys.stderr,
+        " container; `tracer scan` lists zombies by their pids on the host\n"
     )
     return NOT_FOUND_STATUS
 
 
-def _explain(pid: int, watch_ns: int, chosen: Options, proc: ProcFs) -> Explanation:
-    source, reason = open_source(chosen.source, make=_makers(chosen, proc, watch_ns))
+def show(question: Question, chosen: Options, knowledge: Knowledge, output: Output) -> int:
+    """Print the explanation, and return the exit status."""
+
+    def watching() -> None:
+        output.err(f"watching for {exact_duration(question.watch_ns)} …\n")
+
+    if _in_container(knowledge, question.pid):
+        knowledge.wait_for_pod_names()
     try:
-        if source.name != "core" and chosen.source == "auto":
-            print(f"tracer: {reason}", file=sys.stderr)
-        identification = build.identification(chosen, proc)
-        attributor = identification.attributor
-        context = ExplainContext(proc, source, attributor, saved_facts.load(chosen, proc))
-        if identification.pods is not None and _in_container(attributor, proc, pid):
-            wait_for_pod_names(identification.pods, OwnOutput())
-
-        def watching() -> None:
-            print(f"watching for {exact_duration(watch_ns)} …", file=sys.stderr, flush=True)
-
-        return Explainer(context, watching=watching).explain(pid, watch_ns)
-    finally:
-        source.close()
-
-
-def _in_container(attributor: Attributor, proc: ProcFs, pid: int) -> bool:
-    stat = proc.stat(pid)
-    if stat is None:
-        return False
-    return attributor.attribute_process(Identity(pid, stat.start_ticks)).container is not None
-
-
-def _makers(chosen: Options, proc: ProcFs, watch_ns: int) -> Makers:
-    makers = dict(build.source_makers(chosen, proc))
-    if not watch_ns:
-        # One snapshot needs the task iterator only, not the hooks.
-        makers["core"] = lambda: CoreSource(min_age_ns=0, map_entries=16, hooks=False)
-    return makers
-
-
-def _print(explanation: Explanation, chosen: Options, *, as_json: bool) -> None:
+        explanation = Explainer(knowledge, watching=watching).explain(
+            question.pid, question.watch_ns
+        )
+    except Vanished:
+        return _not_found(question.pid, output)
     to_wall_ns = boot_to_wall_ns()
-    if as_json:
+    if question.as_json:
         from tracer.render.explanation_json import explanation_document  # noqa: PLC0415 - only here
 
         document = explanation_document(
             explanation, node_name=chosen.node_name, to_wall_ns=to_wall_ns
         )
-        sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=True) + "\n")
-        return
-    columns = min(terminal_columns(sys.stdout.fileno()) or _WIDEST, _WIDEST)
-    sys.stdout.write(render_explanation(explanation, to_wall_ns=to_wall_ns, columns=columns))
+        output.out(json.dumps(document, indent=2, ensure_ascii=True) + "\n")
+        return 0
+    columns = min(output.columns or _WIDEST, _WIDEST)
+    output.out(render_explanation(explanation, to_wall_ns=to_wall_ns, columns=columns))
+    return 0
+
+
+def _in_container(knowledge: Knowledge, pid: int) -> bool:
+    stat = knowledge.proc.stat(pid)
+    if stat is None:
+        return False
+    found = knowledge.attributor.attribute_process(Identity(pid, stat.start_ticks))
+    return found.container is not None

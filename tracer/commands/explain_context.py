@@ -1,40 +1,20 @@
-"""Gathers what `tracer explain` prints: a snapshot, a time of watching, another snapshot."""
+"""Gathers what `tracer explain` prints: a look, a time of watching, another look."""
 
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-from tracer.attribution.attributor import Attributor
 from tracer.clock import NS, boot_ns
-from tracer.commands.saved_facts import SavedFacts
+from tracer.commands.family import Family, look
+from tracer.commands.knowledge import Knowledge
 from tracer.commands.zombie_records import RecordBuilder
 from tracer.diagnosis.rules import remediation_steps
-from tracer.model import Child, Evidence, Identity, Process, Record, Source
-from tracer.procfs.fs import ProcFs
+from tracer.model import Child, Evidence, Identity, Process, Record
 from tracer.render.explanation import Explanation, Kind
 
 _MAX_ANCESTORS = 64
-_DIAGNOSED_OLDEST = _DIAGNOSED_NEWEST = 12
-"""Of a parent with more zombies than both together, these are diagnosed one by one."""
+_MOST_COUNTED = 20_000
 _POLL_SECONDS = 0.2
-
-
-@dataclass(frozen=True, slots=True)
-class ExplainContext:
-    """Where an explanation comes from.
-
-    Attributes:
-        proc: the host's /proc.
-        source: started.
-        attributor: finds the container and pod of a process.
-        saved: what a running agent saved about zombies.
-    """
-
-    proc: ProcFs
-    source: Source
-    attributor: Attributor
-    saved: SavedFacts
 
 
 class Vanished(Exception):  # noqa: N818 - not an error: processes end
@@ -45,43 +25,49 @@ class Explainer:
     """Explains one process.
 
     Args:
-        context: where the facts come from.
-        watching: called after the first snapshot, when watching begins.
+        knowledge: where the facts come from.
+        watching: called when watching begins, after the first look.
     """
 
     def __init__(
-        self, context: ExplainContext, *, watching: Callable[[], None] = lambda: None
+        self, knowledge: Knowledge, *, watching: Callable[[], None] = lambda: None
     ) -> None:
-        self._context = context
+        self._knowledge = knowledge
         self._watching = watching
-        self._records = RecordBuilder(context.proc, context.source, context.attributor)
+        self._records = RecordBuilder(knowledge.proc, knowledge.source, knowledge.attributor)
 
     def explain(self, pid: int, watch_ns: int) -> Explanation:
-        """Watch a process for so long, and return what is known about it then.
+        """Return what is known about a process.
+
+        Args:
+            pid: the process.
+            watch_ns: how long to watch it first; the running agent has done so already.
 
         Raises:
             Vanished: it does not exist.
         """
         kind, identity = self._kind(pid)
-        before = self._zombies()
-        began = boot_ns()
-        self._watch(watch_ns if kind is not Kind.DEAD_LEADER else 0)
-        watched = boot_ns() - began
+        before = self._look(identity) if kind is Kind.ZOMBIE else None
+        watched = self._watch(watch_ns if kind is not Kind.DEAD_LEADER else 0)
         now = boot_ns()
-        if kind is Kind.ZOMBIE:
+        if before is not None:
             return self._of_zombie(identity, before, now, watched)
         return self._of_parent(kind, identity, now, watched)
 
-    def _watch(self, watch_ns: int) -> None:
-        deadline = boot_ns() + watch_ns
+    def _watch(self, watch_ns: int) -> int:
+        """Watch for so long; return for how long parents have been watched in all."""
+        began, source = boot_ns(), self._knowledge.source
+        if self._knowledge.of_agent:
+            return began - (source.attached_boot_ns or began)
         if watch_ns:
             self._watching()
-        while (left := deadline - boot_ns()) > 0:
-            self._context.source.poll(boot_ns())
+        while (left := began + watch_ns - boot_ns()) > 0:
+            source.poll(boot_ns())
             time.sleep(min(_POLL_SECONDS, left / NS))
+        return boot_ns() - began
 
     def _kind(self, pid: int) -> tuple[Kind, Identity]:
-        stat = self._context.proc.stat(self._process_of(pid))
+        stat = self._knowledge.proc.stat(self._process_of(pid))
         if stat is None:
             raise Vanished
         identity = Identity(stat.pid, stat.start_ticks)
@@ -91,27 +77,28 @@ class Explainer:
 
     def _process_of(self, pid: int) -> int:
         """Return the process of a thread: /proc/TID is there for each, though not listed."""
-        raw = self._context.proc.read(f"{pid}/status") or b""
+        raw = self._knowledge.proc.read(f"{pid}/status") or b""
         found = re.search(rb"^Tgid:\s*(\d+)$", raw, re.MULTILINE)
         return int(found[1]) if found else pid
 
-    def _zombies(self) -> list[Child]:
-        """Return all zombies there are, with what the agent saved about them."""
-        snapshot = self._context.source.snapshot()
-        children = [snapshot.child(index) for index, _ in enumerate(snapshot.keys())]
-        return [self._context.saved.merged(child) for child in children]
+    def _look(self, identity: Identity, parent_pid: int | None = None) -> Family:
+        """Look for a zombie and for the zombies of one parent: its own, if not named."""
+        if parent_pid is None:
+            stat = self._knowledge.proc.stat(identity.pid)
+            parent_pid = None if stat is None else stat.ppid
+        return look(self._knowledge, identity, parent_pid)
 
     def _of_zombie(
-        self, identity: Identity, before: list[Child], now: int, watched_ns: int
+        self, identity: Identity, before: Family, now: int, watched_ns: int
     ) -> Explanation:
-        after = self._zombies()
-        child = _find(after, identity)
-        gone = child is None
-        child = child or _find(before, identity)
+        after = self._look(identity, None if before.zombie is None else before.zombie.parent_pid)
+        if after.zombie is not None and after.zombie.parent_pid != after.parent_pid:
+            after = self._look(identity, after.zombie.parent_pid)  # adopted meanwhile
+        child = after.zombie or before.zombie
         if child is None:
             raise Vanished
-        family = [one for one in after if one.parent_pid == child.parent_pid]
-        record, evidence = self._record(child, len(family) - (not gone), now)
+        gone = after.zombie is None
+        record, evidence = self._record(child, len(after.died) - (not gone), now)
         parent_pid = record.zombie.child.parent_pid
         view = self._records.investigator.parent(parent_pid, now)
         return Explanation(
@@ -119,12 +106,12 @@ class Explainer:
             pid=identity.pid,
             now_boot_ns=now,
             watched_ns=watched_ns,
-            source=self._context.source.name,
+            source=self._knowledge.source.name,
             subject=view.process,
             view=view,
             ancestors=self._ancestors(view.process),
             records=(record,),
-            family=tuple(family),
+            family=after.died,
             attribution=record.attribution,
             steps=_steps([(record, evidence)]),
         )
@@ -134,22 +121,22 @@ class Explainer:
         process = view.process
         if process is None or process.identity != identity:
             raise Vanished
-        family = [one for one in self._zombies() if one.parent_pid == identity.pid]
-        family.sort(key=lambda child: child.dead_since_boot_ns or 0)
-        diagnosed = [self._record(child, len(family) - 1, now) for child in _ends(family)]
+        family = self._look(identity, identity.pid)
+        siblings = len(family.died) - 1
+        diagnosed = [self._record(child, siblings, now) for child in family.ends]
         return Explanation(
             kind=kind,
             pid=identity.pid,
             now_boot_ns=now,
             watched_ns=watched_ns,
-            source=self._context.source.name,
+            source=self._knowledge.source.name,
             subject=process,
             view=view,
             ancestors=self._ancestors(process),
             records=tuple(record for record, _ in diagnosed),
-            family=tuple(family),
-            attribution=self._context.attributor.attribute_process(identity),
-            forker=self._context.source.forker(identity),
+            family=family.died,
+            attribution=self._knowledge.attributor.attribute_process(identity),
+            forker=self._knowledge.source.forker(identity),
             living_children=self._living(identity.pid, family),
             steps=_steps(diagnosed),
         )
@@ -158,9 +145,11 @@ class Explainer:
         attribution = self._records.attribute(child)
         return self._records.build(child, attribution, max(0, siblings), now)
 
-    def _living(self, pid: int, family: list[Child]) -> int:
-        dead = {child.identity.pid for child in family}
-        return sum(child not in dead for child in self._context.proc.children(pid))
+    def _living(self, pid: int, family: Family) -> int | None:
+        """Count its living children; None where that would need memory by the million."""
+        if len(family.died) > _MOST_COUNTED:
+            return None
+        return sum(child not in family.pids for child in self._knowledge.proc.children(pid))
 
     def _ancestors(self, process: Process | None) -> tuple[Process, ...]:
         """Return its ancestors from the init of its pid namespace down, and itself."""
@@ -169,15 +158,8 @@ class Explainer:
             ancestry.append(process)
             if process.is_init or not process.parent_pid:
                 break
-            process = self._context.proc.process(process.parent_pid)
+            process = self._knowledge.proc.process(process.parent_pid)
         return tuple(reversed(ancestry))
-
-
-def _ends(family: list[Child]) -> list[Child]:
-    """Return the oldest and the newest of many children, which come sorted by age."""
-    if len(family) <= _DIAGNOSED_OLDEST + _DIAGNOSED_NEWEST:
-        return family
-    return family[:_DIAGNOSED_OLDEST] + family[-_DIAGNOSED_NEWEST:]
 
 
 def _steps(diagnosed: Sequence[tuple[Record, Evidence]]) -> tuple[str, ...]:
@@ -189,7 +171,3 @@ def _steps(diagnosed: Sequence[tuple[Record, Evidence]]) -> tuple[str, ...]:
             causes.add(record.cause.code)
             steps |= dict.fromkeys(remediation_steps(record.cause.code, evidence))
     return tuple(steps)
-
-
-def _find(children: list[Child], identity: Identity) -> Child | None:
-    return next((child for child in children if child.identity == identity), None)

@@ -1,5 +1,6 @@
 """Runs scan, explain and the live view for clients, with what the running agent knows."""
 
+import argparse
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from tracer.agent.serve.client import Client
 from tracer.agent.serve.request import Request
 from tracer.agent.supervisor import Supervisor
 from tracer.attribution.attributor import Attributor
-from tracer.commands import scan
+from tracer.commands import explain, scan
 from tracer.commands.knowledge import Knowledge
 from tracer.commands.parsing import parse
 from tracer.commands.saved_facts import SavedFacts
@@ -61,6 +62,7 @@ class Serving:
         self._saved = saved
         self._commands: Mapping[str, Callable[[Request, _ClientOutput], int | None]] = {
             "scan": self._scan,
+            "explain": self._explain,
         }
 
     def handle(self, request: Request, client: Client) -> int | None:
@@ -80,14 +82,25 @@ class Serving:
     def _scan(self, request: Request, output: _ClientOutput) -> int:
         args = parse(request.arguments, for_client=True)
         view = scan.read_view(args)
-        chosen = options.read(
+        chosen = self._options(args, request, scan.MIN_AGE)
+        with self._knowledge() as knowledge:
+            return scan.show(view, chosen, knowledge, output)
+
+    def _explain(self, request: Request, output: _ClientOutput) -> int:
+        args = parse(request.arguments, for_client=True)
+        question = explain.read_question(args)
+        chosen = self._options(args, request, "0s")
+        with self._knowledge() as knowledge:
+            return explain.show(question, chosen, knowledge, output)
+
+    def _options(self, args: argparse.Namespace, request: Request, min_age: str) -> Options:
+        """Read the client's options; its node is the agent's."""
+        return options.read(
             args,
-            min_age=scan.MIN_AGE,
+            min_age=min_age,
             environment=request.environment,
             host_name=lambda: self._chosen.node_name,
         )
-        with self._knowledge() as knowledge:
-            return scan.show(view, chosen, knowledge, output)
 
     @contextmanager
     def _knowledge(self) -> Iterator[Knowledge]:

@@ -1,10 +1,11 @@
 """What `tracer explain` has found out about one process."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from tracer.model import Attribution, BlockedWait, Child, Forker, Process, Record, Waits
+from tracer.model import Attribution, BlockedWait, Forker, Process, Record, Waits
 
 
 class Kind(StrEnum):
@@ -44,7 +45,8 @@ class Explanation:
         view: how the subject waits.
         ancestors: from the init of its PID namespace down to the subject.
         records: the zombie asked about, or diagnosed zombies of the subject.
-        family: all zombies of the subject.
+        family: when each zombie of the subject died, in boot time; 0 where unknown. There may
+            be a million of them.
         attribution: the pod or unit of the zombie, or of the process.
         forker: the process that forked the subject.
         living_children: of the subject; None when not counted.
@@ -60,7 +62,7 @@ class Explanation:
     view: View
     ancestors: tuple[Process, ...]
     records: tuple[Record, ...]
-    family: tuple[Child, ...]
+    family: Sequence[int]
     attribution: Attribution
     forker: Forker | None = None
     living_children: int | None = None

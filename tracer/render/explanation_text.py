@@ -175,9 +175,7 @@ def _node(process: Process) -> str:
 
 def _histogram(explanation: Explanation) -> list[str]:
     now = explanation.now_boot_ns
-    ages = [
-        now - c.dead_since_boot_ns for c in explanation.family if c.dead_since_boot_ns is not None
-    ]
+    ages = [now - died for died in explanation.family if died]
     if len(ages) < 2:
         return []
     width = max(1, -(-(max(ages) + 1) // _BINS))
