@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tracer import __version__
 from tracer.commands.parsing import COMMANDS, parse
+from tracer.commands.stdin_watch import end_with_stdin
 from tracer.errors import (
     CANNOT_RUN_STATUS,
     USAGE_STATUS,
@@ -122,6 +123,8 @@ def _run(arguments: Sequence[str], no_agent: str | None) -> int:
         print(f"tracer {__version__}")
         return 0
     args = parse(arguments, no_agent=no_agent)
+    if getattr(args, "exit_with_stdin", False):
+        end_with_stdin()
     status: int = args.run(args)
     return status
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _ELSEWHERE = ("--kubeconfig", "--no-kubernetes", "--proc-root", "-h", "--help", "--version")
 """Options that ask for something else than the agent has, or for no agent at all."""
+_EXIT_WITH_STDIN = "--exit-with-stdin"
 
 
 def main() -> int:
@@ -45,7 +46,7 @@ def ask(arguments: Sequence[str]) -> tuple[int | None, str | None]:
         return None, f"no agent answered at {path} ({connection})"
     from tracer.conversation import Conversation, request  # noqa: PLC0415 - see the module
 
-    words = [word for word in arguments if word != "--exit-with-stdin"]
+    words = [word for word in arguments if word != _EXIT_WITH_STDIN]
     conversation = Conversation(
         connection,
         watch_stdin=len(words) < len(arguments),

@@ -18,6 +18,7 @@ from tracer.agent.stop import StopRequest
 from tracer.agent.supervisor import Supervisor
 from tracer.clock import NS, boot_ns
 from tracer.commands import arguments
+from tracer.commands.follow import MIN_AGE, read_format
 from tracer.commands.serving import Serving
 from tracer.diagnosis.evidence import Investigator
 from tracer.durations import exact_duration
@@ -35,7 +36,6 @@ from tracer.state.store import StateStore
 from tracer.table.table import Table
 
 AGENT_MIN_AGE = "10s"
-FOLLOW_MIN_AGE = "3s"
 _CLOSE_SECONDS = 5.0
 
 
@@ -47,24 +47,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", metavar="FORMAT", help="format of --follow: text (default) or json"
     )
-    arguments.add_arguments(parser, min_age=f"{AGENT_MIN_AGE}, with --follow {FOLLOW_MIN_AGE}")
+    arguments.add_arguments(parser, min_age=f"{AGENT_MIN_AGE}, with --follow {MIN_AGE}")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run until SIGTERM, SIGINT or a closed stdout; return the exit status."""
     follow: bool = args.follow
-    if args.output not in (None, "json", "text"):
-        raise UsageError(f"--output {args.output!r} is not a format; use text or json")
-    if args.output is not None and not follow:
-        raise UsageError("--output needs --follow: without it the agent always writes JSON")
-    if args.command_lines and follow and args.output != "json":
-        raise UsageError("--command-lines with --follow needs -o json: the live view has no room")
-    chosen = options.read(args, min_age=FOLLOW_MIN_AGE if follow else AGENT_MIN_AGE)
+    as_json = read_format(args) == "json" or not follow
+    chosen = options.read(args, min_age=MIN_AGE if follow else AGENT_MIN_AGE)
     build.start_logging(chosen)
     stop = StopRequest()
     # From here on: a signal that comes while a source is being loaded ends it cleanly, too.
     with _signals(stop.request), ExitStack() as servers:
-        if follow and args.output != "json":
+        if not as_json:
             _engine(chosen, stop, servers, lambda _: _live_sink(stop), writes=False).run()
             return 0
         return _run_logging(chosen, stop, servers, writes=not follow)
@@ -147,8 +142,11 @@ def _engine(
         who.pods.start()
     if writes:
         checkpoint.open()
+    followers = build_followers(chosen, proc, who.attributor, investigator, stop.wake)
     if store.writes and chosen.state_dir is not None:
-        serving = Serving(chosen, sources=sources, index=who.index, saved=checkpoint)
+        serving = Serving(
+            chosen, sources=sources, index=who.index, saved=checkpoint, followers=followers
+        )
         server = Server(chosen.state_dir, serving.handle)
         server.start()
         servers.callback(server.close)
@@ -165,7 +163,7 @@ def _engine(
         board=board,
         stop=stop,
         checkpoint=checkpoint,
-        followers=build_followers(chosen, proc, who.attributor, investigator, stop.wake),
+        followers=followers,
         pods=who.pods,
     )
 

@@ -141,6 +141,8 @@ def add_arguments(
         else:
             action = "append" if option.repeatable else "store"
             add(*option.flags, dest=name, action=action, metavar=option.metavar, help=text)
+    # For `kubectl zombies`: nobody types it.
+    parser.add_argument("--exit-with-stdin", action="store_true", help=argparse.SUPPRESS)
     example = "TRACER_NODE_NAME=worker-1 for --node-name worker-1"
     if "min_age" in names:
         example = "TRACER_MIN_AGE=30s for --min-age 30s"

@@ -1,11 +1,12 @@
 """The agents in a cluster, reached with kubectl: which there are, and commands run in them."""
 
+import contextlib
 import json
 import select
 import subprocess
 import sys
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO, NamedTuple
 
@@ -14,8 +15,12 @@ from tracer.render.text import escape_untrusted
 
 LABEL = "app.kubernetes.io/name=zombie-tracer"
 CONTAINER = "tracer"
+_ENDS = "--exit-with-stdin"
+_LASTING = ("scan", "explain")
 _AT_ONCE = 16
 _TIMEOUT_SECONDS = 120
+_HEARTBEAT_SECONDS = 15.0
+"""A command in the container ends when it reads nothing for four times as long."""
 
 
 class Agent(NamedTuple):
@@ -98,28 +103,38 @@ class Kubectl:
             return list(pool.map(lambda agent: self._execute(agent, command), agents))
 
     def _execute(self, agent: Agent, command: Sequence[str]) -> Result:
-        try:
-            done = subprocess.run(
-                self._exec(agent, command),
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=_TIMEOUT_SECONDS,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            return Result(agent, 3, "", f"no answer within {_TIMEOUT_SECONDS} s")
-        return Result(agent, done.returncode, done.stdout, done.stderr)
+        process = subprocess.Popen(
+            self._exec(agent, command),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+        )
+        stdin, process.stdin = process.stdin, None  # communicate() would close it
+        with process, _heartbeat([stdin]):
+            try:
+                output, errors = process.communicate(timeout=_TIMEOUT_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                return Result(agent, 3, "", f"no answer within {_TIMEOUT_SECONDS} s")
+            except BaseException:
+                process.terminate()
+                raise
+        return Result(agent, process.returncode, output, errors)
 
     def _exec(self, agent: Agent, command: Sequence[str]) -> list[str]:
-        inside = ["exec", agent.pod, "--container", CONTAINER, "--", "tracer"]
-        return [*self._base, *inside, *command]
+        """Return the kubectl command; what it runs ends with its stdin, as _heartbeat() wants."""
+        inside = ["exec", "--stdin", agent.pod, "--container", CONTAINER, "--", "tracer"]
+        lasts = command[0] in _LASTING or (command[0].startswith("-") and command[0] != "--version")
+        return [*self._base, *inside, *command, *([_ENDS] if lasts else [])]
 
     def stream(self, agents: Sequence[Agent], command: Sequence[str]) -> int:
         """Print every agent's lines as they come, after its node's name; return the status."""
         running = [
             subprocess.Popen(
                 self._exec(agent, command),
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
@@ -136,7 +151,8 @@ class Kubectl:
             thread.start()
         threading.Thread(target=_end_with_reader, args=(running,), daemon=True).start()
         try:
-            status = max(process.wait() for process in running)
+            with _heartbeat([process.stdin for process in running]):
+                status = max(process.wait() for process in running)
             for thread in threads:
                 thread.join()  # their last lines
         finally:
@@ -145,6 +161,40 @@ class Kubectl:
         sys.stdout.flush()
         # A process that a signal ended has a negative status.
         return max(status, 0)
+
+
+@contextlib.contextmanager
+def _heartbeat(streams: Sequence["IO[str] | None"]) -> Iterator[None]:
+    """Write a line to each stream now and then, and close them at the end.
+
+    The commands that read them run in containers, where no signal reaches them: they end
+    with their stdin, or when the lines stop coming because the connection is lost.
+    """
+    over = threading.Event()
+
+    def beat() -> None:
+        while not over.wait(_HEARTBEAT_SECONDS):
+            for stream in streams:
+                _write_line(stream)
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(1.0)
+        for stream in streams:
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+
+
+def _write_line(stream: "IO[str] | None") -> None:
+    if stream is not None:
+        with contextlib.suppress(OSError, ValueError):  # that command has ended
+            stream.write("\n")
+            stream.flush()
 
 
 def _end_with_reader(running: Sequence["subprocess.Popen[str]"]) -> None:

@@ -8,13 +8,15 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from tracer import options
+from tracer import options, protocol
 from tracer.agent.serve.client import Client
+from tracer.agent.serve.live import Followers, LiveClient, View
 from tracer.agent.serve.request import Request
 from tracer.agent.supervisor import Supervisor
 from tracer.attribution.attributor import Attributor
-from tracer.commands import explain, scan
+from tracer.commands import explain, follow, scan
 from tracer.commands.knowledge import Knowledge
+from tracer.commands.live_views import JsonView, TextView
 from tracer.commands.parsing import parse
 from tracer.commands.saved_facts import SavedFacts
 from tracer.errors import CANNOT_RUN_STATUS, USAGE_STATUS, TemporaryError, TracerError, UsageError
@@ -38,8 +40,8 @@ class Saved(Protocol):
 class _ClientOutput:
     """The stdout and stderr of a client."""
 
-    def __init__(self, client: Client, columns: int | None) -> None:
-        self.columns = columns
+    def __init__(self, client: Client, request: Request) -> None:
+        self.columns = request.columns
         self.out, self.err = client.out, client.err
 
 
@@ -51,18 +53,27 @@ class Serving:
         sources: its source.
         index: the pods of its node; None without an API server.
         saved: what it has saved about zombies.
+        followers: its engine's live views.
     """
 
     def __init__(
-        self, chosen: Options, *, sources: Supervisor, index: PodIndex | None, saved: Saved
+        self,
+        chosen: Options,
+        *,
+        sources: Supervisor,
+        index: PodIndex | None,
+        saved: Saved,
+        followers: Followers,
     ) -> None:
         self._chosen = chosen
         self._sources = sources
         self._index = index
         self._saved = saved
-        self._commands: Mapping[str, Callable[[Request, _ClientOutput], int | None]] = {
+        self._followers = followers
+        self._commands: Mapping[str, Callable[[Request, Client], int | None]] = {
             "scan": self._scan,
             "explain": self._explain,
+            protocol.FOLLOW: self._follow,
         }
 
     def handle(self, request: Request, client: Client) -> int | None:
@@ -71,27 +82,37 @@ class Serving:
         Raises:
             ClientGone: the client has disconnected.
         """
-        output = _ClientOutput(client, request.columns)
         try:
-            return self._commands[request.command](request, output)
+            return self._commands[request.command](request, client)
         except TracerError as error:
             text = " ".join(str(error).split())
-            output.err(f"tracer: error: {text}\n")
+            client.err(f"tracer: error: {text}\n")
             return USAGE_STATUS if isinstance(error, UsageError) else CANNOT_RUN_STATUS
 
-    def _scan(self, request: Request, output: _ClientOutput) -> int:
+    def _scan(self, request: Request, client: Client) -> int:
         args = parse(request.arguments, for_client=True)
         view = scan.read_view(args)
         chosen = self._options(args, request, scan.MIN_AGE)
         with self._knowledge() as knowledge:
-            return scan.show(view, chosen, knowledge, output)
+            return scan.show(view, chosen, knowledge, _ClientOutput(client, request))
 
-    def _explain(self, request: Request, output: _ClientOutput) -> int:
+    def _explain(self, request: Request, client: Client) -> int:
         args = parse(request.arguments, for_client=True)
         question = explain.read_question(args)
         chosen = self._options(args, request, "0s")
         with self._knowledge() as knowledge:
-            return explain.show(question, chosen, knowledge, output)
+            return explain.show(question, chosen, knowledge, _ClientOutput(client, request))
+
+    def _follow(self, request: Request, client: Client) -> None:
+        args = parse(request.arguments, for_client=True)
+        as_json = follow.read_format(args) == "json"
+        chosen = self._options(args, request, follow.MIN_AGE)
+        if args.metrics_address is not None:
+            raise UsageError("--metrics-address is an option of the agent; it serves the metrics")
+        view: View = (
+            JsonView(chosen, ProcFs(self._chosen.proc_root)) if as_json else TextView(request)
+        )
+        LiveClient(client, view, chosen.filters).follow(self._followers, chosen.min_age_ns)
 
     def _options(self, args: argparse.Namespace, request: Request, min_age: str) -> Options:
         """Read the client's options; its node is the agent's."""

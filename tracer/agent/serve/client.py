@@ -36,6 +36,7 @@ class Client:
         wake: has the server's thread look after its clients.
 
     Attributes:
+        wake: the same.
         on_gone: called once, in the server's thread, when the connection is closed.
         on_line: takes each line that follows the request.
         on_room: adds output when there is room; the live view does.
@@ -48,7 +49,7 @@ class Client:
         self.on_line: Callable[[bytes], None] | None = None
         self.on_room: Callable[[], None] | None = None
         self._connection = connection
-        self._wake = wake
+        self.wake = wake
         self._input = b""
         self._asked = False
         self._changed = Condition()
@@ -69,17 +70,17 @@ class Client:
         """Whether nobody reads any more."""
         return self._gone
 
-    def out(self, text: str) -> None:
+    def out(self, text: str, *, wait: bool = True) -> None:
         """Have the client write to its stdout, as put() does."""
-        self._say("out", text)
+        self._say("out", text, wait=wait)
 
     def err(self, text: str) -> None:
         """Have the client write to its stderr, as put() does."""
-        self._say("err", text)
+        self._say("err", text, wait=True)
 
-    def _say(self, name: str, text: str) -> None:
+    def _say(self, name: str, text: str, *, wait: bool) -> None:
         for start in range(0, len(text), _TEXT_CHARACTERS):
-            self.put({name: text[start : start + _TEXT_CHARACTERS]})
+            self.put({name: text[start : start + _TEXT_CHARACTERS]}, wait=wait)
 
     def put(self, answer: dict[str, object], *, wait: bool = True) -> None:
         """Queue a line for the client.
@@ -100,7 +101,7 @@ class Client:
             if not self._output:
                 self._progressed = time.monotonic()
             self._output += line
-        self._wake()
+        self.wake()
 
     def end(self, status: int, *, error: str | None = None, other_version: bool = False) -> None:
         """Queue the last lines, and disconnect when they are sent. Never blocks."""
@@ -115,7 +116,7 @@ class Client:
                 self._forget_unsent()
             self._output += b"".join(json.dumps(line).encode() + b"\n" for line in lines)
             self._ending = True
-        self._wake()
+        self.wake()
 
     def _forget_unsent(self) -> None:
         """Drop the lines that the client has not taken; of the first one it may have a part."""
@@ -136,9 +137,9 @@ class Client:
         """Return what to wait for with poll(2)."""
         return select.POLLIN | (select.POLLOUT if self._output else 0)
 
-    def room(self) -> int:
-        """Return how many bytes of output may still be queued."""
-        return 0 if self._ending else OUTPUT_LIMIT_BYTES - len(self._output)
+    def waiting_bytes(self) -> int:
+        """Return how much output waits for the client."""
+        return len(self._output)
 
     def read(self) -> bytes | None:
         """Read what the client has sent; return the request's line when it is complete.

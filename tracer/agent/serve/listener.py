@@ -33,7 +33,7 @@ def listen(folder: Path) -> socket.socket:
     check_folder(folder)
     if stat.S_IMODE(folder.stat().st_mode) != _FOLDER_MODE:
         _close_to_others(folder)
-    remove(folder)
+    path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         # Not umask(2): that is of all threads. Linux gives the socket's file this mode.
@@ -55,8 +55,3 @@ def _close_to_others(folder: Path) -> None:
             None, f"other users may enter it, and it holds files of others, such as {foreign[0]!r}"
         )
     folder.chmod(_FOLDER_MODE)
-
-
-def remove(folder: Path) -> None:
-    """Remove the socket's file. Only for the holder of the folder's lock."""
-    (folder / protocol.SOCKET).unlink(missing_ok=True)

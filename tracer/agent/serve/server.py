@@ -24,7 +24,7 @@ STALLED_SECONDS = 10.0
 """A client that takes nothing for so long is disconnected, if it follows or others wait."""
 PAUSED_SECONDS = 600.0
 """Else so long: somebody may be reading a long scan in a pager."""
-LAST_WORDS_SECONDS = 5.0
+LAST_WORDS_SECONDS = 2.0
 """How long a disconnected client has for reading why."""
 _ACCEPT_AGAIN_SECONDS = 1.0
 
@@ -52,7 +52,7 @@ class Server:
         self._clients: dict[int, Client] = {}
         self._given_up: dict[Client, float] = {}
         self._accept_after = 0.0
-        self._stopping = False
+        self._closes_at: float | None = None
 
     def start(self) -> None:
         """Listen. Where that is impossible, say so once: the agent works without clients."""
@@ -70,15 +70,18 @@ class Server:
         self._thread.start()
 
     def close(self) -> None:
-        """Disconnect all clients and remove the socket."""
-        self._stopping = True
+        """Let clients read their last lines for a moment.
+
+        The socket's file stays, as the lock of the folder may have passed to the next agent.
+        """
+        self._closes_at = time.monotonic() + LAST_WORDS_SECONDS
+        self.wake()
+        self._worker.stop(LAST_WORDS_SECONDS)
         self.wake()
         if self._thread.is_alive():
-            self._thread.join(LAST_WORDS_SECONDS)
-        self._worker.stop(1.0)
+            self._thread.join(2 * LAST_WORDS_SECONDS)
         if self._listener is not None:
             self._listener.close()
-            listener.remove(self._folder)
 
     def wake(self) -> None:
         """Have the thread look after its clients. Any thread may call it."""
@@ -87,7 +90,7 @@ class Server:
     # --- the thread ----------------------------------------------------------------------
 
     def _run(self) -> None:
-        while not self._stopping:
+        while not self._is_over():
             try:
                 self._round()
             except Exception as error:  # noqa: BLE001 - a bug here must not end the agent
@@ -95,6 +98,13 @@ class Server:
                 time.sleep(_ACCEPT_AGAIN_SECONDS)
         for client in list(self._clients.values()):
             self._drop(client)
+
+    def _is_over(self) -> bool:
+        """Return whether close() was called and there is nothing left to send."""
+        if self._closes_at is None:
+            return False
+        unsent = any(client.waiting_bytes() for client in self._clients.values())
+        return time.monotonic() >= self._closes_at or not (unsent or self._worker.is_working())
 
     def _round(self) -> None:
         ready = self._poll()
@@ -114,12 +124,12 @@ class Server:
         poll = select.poll()
         poll.register(self._wake, select.POLLIN)
         now = time.monotonic()
-        if self._listener is not None and now >= self._accept_after:
+        if self._listener is not None and self._closes_at is None and now >= self._accept_after:
             poll.register(self._listener, select.POLLIN)
         for client in self._clients.values():
             poll.register(client, client.events())
         deadlines = [self._deadline(client) for client in self._clients.values()]
-        deadlines += [self._worker.next_due(), self._accept_after or None]
+        deadlines += [self._worker.next_due(), self._accept_after or None, self._closes_at]
         soonest = min((due for due in deadlines if due is not None), default=None)
         wait = None if soonest is None else max(0, int((soonest - now) * 1000) + 1)
         ready = dict(poll.poll(wait))

@@ -62,6 +62,10 @@ class Worker:
         """Return how many commands wait for their turn."""
         return len(self._jobs)
 
+    def is_working(self) -> bool:
+        """Return whether a command may still write."""
+        return self._thread.is_alive()
+
     def next_due(self) -> float | None:
         """Return when refuse_late() is to be called, on the monotonic clock; None for never."""
         with self._changed:
