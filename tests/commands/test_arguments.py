@@ -16,8 +16,8 @@ from support.zombies import zombies
 
 from tracer import options
 from tracer.cli import main
-from tracer.commands.parsing import build_parser
 from tracer.commands import arguments, kubectl
+from tracer.commands.parsing import build_parser
 
 COMMANDS = ("scan", "explain", "emulate", "doctor")
 

@@ -17,6 +17,7 @@ _TEXT_CHARACTERS = 16 << 10
 _READ_BYTES = 16 << 10
 _WRITTEN_BYTES = 64 << 10
 _LATER_LINE_BYTES = 4096
+_MOST_READS = 64
 
 TOO_SLOW = (
     "tracer: error: disconnected: this output was read too slowly, so part of it is missing;"
@@ -94,9 +95,9 @@ class Client:
         """
         line = json.dumps(answer).encode() + b"\n"
         with self._changed:
-            while wait and len(self._output) > OUTPUT_LIMIT_BYTES and not self._gone:
+            while wait and len(self._output) > OUTPUT_LIMIT_BYTES and not self._over():
                 self._changed.wait()
-            if self._gone or self._ending:
+            if self._over():
                 raise ClientGone
             if not self._output:
                 self._progressed = time.monotonic()
@@ -110,13 +111,17 @@ class Client:
             last["other_version"] = True
         lines = [{"err": error}, last] if error else [last]
         with self._changed:
-            if self._gone or self._ending:
+            if self._over():
                 return
             if error == TOO_SLOW:
                 self._forget_unsent()
             self._output += b"".join(json.dumps(line).encode() + b"\n" for line in lines)
             self._ending = True
+            self._changed.notify_all()
         self.wake()
+
+    def _over(self) -> bool:
+        return self._gone or self._ending
 
     def _forget_unsent(self) -> None:
         """Drop the lines that the client has not taken; of the first one it may have a part."""
@@ -156,6 +161,8 @@ class Client:
             raise ClientGone from None
         if not data:
             raise ClientGone
+        if self._ending:
+            return None
         self._input += data
         request = None
         if not self._asked:
@@ -205,6 +212,16 @@ class Client:
             self._gone = True
             self._output.clear()
             self._changed.notify_all()
+        self._forget_unread()
         self._connection.close()
         if self.on_gone is not None:
             self.on_gone()
+
+    def _forget_unread(self) -> None:
+        """Read what the client has sent, else its end of the connection would lose our answer."""
+        try:
+            for _ in range(_MOST_READS):
+                if not self._connection.recv(_READ_BYTES):
+                    return
+        except OSError:
+            return
