@@ -13,26 +13,15 @@ from pathlib import Path
 
 import pytest
 from support.agent import environment
+from support.serving import DEADLINE_SECONDS, serving
 from support.zombies import wait_until
 
 import tracer
 from tracer import client
 from tracer.agent.serve.client import ClientGone
-from tracer.agent.serve.server import Server
 from tracer.protocol import SOCKET
 
-DEADLINE_SECONDS = 20.0
 ANONYMOUS_KB = 5_000
-
-
-@contextlib.contextmanager
-def serving(folder, handle):
-    server = Server(folder, handle)
-    server.start()
-    try:
-        yield server
-    finally:
-        server.close()
 
 
 @pytest.fixture

@@ -125,7 +125,7 @@ class Kubectl:
 
     def _exec(self, agent: Agent, command: Sequence[str]) -> list[str]:
         """Return the kubectl command; what it runs ends with its stdin, as _heartbeat() wants."""
-        inside = ["exec", "--stdin", agent.pod, "--container", CONTAINER, "--", "tracer"]
+        inside = ["exec", agent.pod, "--stdin", "--container", CONTAINER, "--", "tracer"]
         lasts = command[0] in _LASTING or (command[0].startswith("-") and command[0] != "--version")
         return [*self._base, *inside, *command, *([_ENDS] if lasts else [])]
 

@@ -10,71 +10,14 @@ import threading
 import time
 
 import pytest
+from support.serving import DEADLINE_SECONDS, Peer, ask, serving
 from support.zombies import wait_until
 
 from tracer.agent.serve import server as server_module
 from tracer.agent.serve import worker as worker_module
 from tracer.agent.serve.client import OUTPUT_LIMIT_BYTES, ClientGone
-from tracer.agent.serve.server import MOST_CLIENTS, Server
+from tracer.agent.serve.server import MOST_CLIENTS
 from tracer.protocol import REQUEST_LIMIT_BYTES, SOCKET
-
-DEADLINE_SECONDS = 20.0
-
-
-def ask(command="scan", *arguments, **more):
-    """Return a request's line."""
-    request = {"tracer": 1, "command": command, "arguments": list(arguments), **more}
-    return json.dumps(request).encode() + b"\n"
-
-
-class Peer:
-    """A client that does exactly what a test says."""
-
-    def __init__(self, folder):
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(DEADLINE_SECONDS)
-        self.socket.connect(str(folder / SOCKET))
-
-    def send(self, line):
-        self.socket.sendall(line)
-        return self
-
-    def answers(self):
-        """Read to the end of the connection, and return the lines."""
-        data = b""
-        while more := self.socket.recv(1 << 16):
-            data += more
-        return [json.loads(line) for line in data.splitlines()]
-
-    def error(self):
-        """Return what the agent says before it disconnects with status 3."""
-        answers = self.answers()
-        assert answers[-1]["exit"] == 3, answers
-        return "".join(answer.get("err", "") for answer in answers)
-
-    def is_disconnected(self):
-        self.socket.setblocking(False)
-        try:
-            while self.socket.recv(1 << 16):
-                pass
-        except BlockingIOError:
-            return False
-        except ConnectionResetError:
-            return True
-        return True
-
-    def close(self):
-        self.socket.close()
-
-
-@contextlib.contextmanager
-def serving(folder, handle):
-    server = Server(folder, handle)
-    server.start()
-    try:
-        yield server
-    finally:
-        server.close()
 
 
 @pytest.fixture

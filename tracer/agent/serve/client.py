@@ -164,21 +164,27 @@ class Client:
         if self._ending:
             return None
         self._input += data
-        request = None
-        if not self._asked:
-            line, newline, rest = self._input.partition(b"\n")
-            if len(line) > protocol.REQUEST_LIMIT_BYTES:
-                raise BadRequestError("the request is too long")
-            if not newline:
-                return None
-            request, self._input, self._asked = line, rest, True
+        request = None if self._asked else self._take_request()
+        if self._asked:
+            self._take_later_lines()
+        return request
+
+    def _take_request(self) -> bytes | None:
+        line, newline, rest = self._input.partition(b"\n")
+        if len(line) > protocol.REQUEST_LIMIT_BYTES:
+            raise BadRequestError("the request is too long")
+        if not newline:
+            return None
+        self._input, self._asked = rest, True
+        return line
+
+    def _take_later_lines(self) -> None:
         *lines, self._input = self._input.split(b"\n")
         if len(self._input) > _LATER_LINE_BYTES:
             raise BadRequestError("a line after the request is too long")
         for line in lines:
             if self.on_line is not None:
                 self.on_line(line)
-        return request
 
     def write(self) -> None:
         """Send as much as the client takes.
