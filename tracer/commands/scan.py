@@ -11,7 +11,7 @@ from tracer.clock import boot_to_wall_ns
 from tracer.commands import arguments
 from tracer.commands.knowledge import Knowledge, own_knowledge
 from tracer.commands.output import Output, OwnOutput
-from tracer.commands.scan_groups import By, Scan
+from tracer.commands.scan_groups import MOST_PARENTS, By, Scan
 from tracer.errors import UsageError
 from tracer.options import Options
 from tracer.render.groups import Group
@@ -142,8 +142,13 @@ def show(view: View, chosen: Options, knowledge: Knowledge, output: Output) -> i
             output.err("no zombies\n")
     if scan.left_out:
         output.err(
-            f"{scan.left_out} more zombies are counted but not listed; --namespace, --pod or"
-            " --min-age shows fewer\n"
+            f"{scan.left_out} more zombies are not listed; show fewer with --namespace, --pod or"
+            " --min-age, or count all of them with --by pod\n"
+        )
+    if scan.parents_left_out:
+        output.err(
+            f"PARENTS is a lower bound: only the {MOST_PARENTS} parents with the most zombies were"
+            " examined, but all zombies are counted\n"
         )
     return ZOMBIES_FOUND_STATUS if view.exit_code and rows.count else 0
 

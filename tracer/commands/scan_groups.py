@@ -28,6 +28,10 @@ class By(StrEnum):
     POD = "pod"
 
 
+_Place = tuple[int | None, Hashable]
+"""The pid of a parent and a cgroup; None for any of them."""
+
+
 @dataclass(slots=True)
 class _Counted:
     """Zombies of one parent, and where it matters of one cgroup.
@@ -51,11 +55,13 @@ class Scan:
         knowledge: what it draws on.
 
     Attributes:
-        left_out: zombies that the filters accept and that no row stands for.
+        left_out: zombies that no row stands for.
+        parents_left_out: whether rows of pods count only some of the parents.
     """
 
     def __init__(self, chosen: Options, knowledge: Knowledge) -> None:
         self.left_out = 0
+        self.parents_left_out = False
         self._chosen = chosen
         self._knowledge = knowledge
         self._saved = knowledge.saved
@@ -67,7 +73,7 @@ class Scan:
         )
         self._now = boot_ns()
         self._has_waited = False
-        self._zombies_of: dict[int, int] = {}
+        self._zombies_of: dict[int | None, int] = {}
         self._accepted: dict[Hashable, bool] = {}
 
     def rows(self, by: By, *, oldest_first: bool = False) -> Iterator[Group]:
@@ -82,10 +88,7 @@ class Scan:
         if by is By.ZOMBIE:
             yield from self._zombies(snapshot, oldest_first=oldest_first)
             return
-        # A parent's zombies need not be in its pod, nor all in one: a pod may share its
-        # PID namespace among its containers, or the host's.
-        by_cgroup = by is By.POD or self._chosen.filters.any
-        groups = list(map(self._group, self._counted(snapshot, by_cgroup=by_cgroup)))
+        groups = list(map(self._group, self._counted(snapshot, by=by)))
         if by is By.PARENT:
             yield from merge(groups, _parent_pid)
         else:
@@ -117,41 +120,66 @@ class Scan:
 
     # --- by parent -----------------------------------------------------------------------
 
-    def _counted(self, snapshot: Snapshot, *, by_cgroup: bool) -> list[_Counted]:
-        """Count zombies by parent and cgroup; return the places with the most."""
-        counts: dict[Hashable, _Counted] = {}
-        beyond = 0
+    def _counted(self, snapshot: Snapshot, *, by: By) -> list[_Counted]:
+        """Count zombies by parent, and where it matters by cgroup; diagnose those with the most.
+
+        The others are left out, or for rows of pods counted by cgroup alone.
+        """
+        # A parent's zombies need not be in its pod, nor all in one: a pod may share its
+        # PID namespace among its containers, or the host's.
+        by_cgroup = by is By.POD or self._chosen.filters.any
+        counts: dict[_Place, _Counted] = {}
         takes_all = not self._saved and not self._chosen.min_age_ns
         for index, key in enumerate(snapshot.cgroup_keys()):
             since = key[3] if takes_all else self._dead_since(key)
             if not takes_all and not self._old_enough(since):
                 continue
-            place = self._place(snapshot, key) if by_cgroup else key[2]
+            place = self._place(snapshot, key) if by_cgroup else (key[2], None)
+            if place is None:
+                continue
+            if place not in counts and len(counts) >= MOST_ZOMBIES:
+                place = _of_no_parent(place)
             counted = counts.get(place)
             if counted is not None:
                 self._count_one_more(counted, snapshot, index, since)
-            elif place is not None and self._accepts(snapshot, index, place):
-                if len(counts) < MOST_ZOMBIES:
-                    counts[place] = _Counted(snapshot.child(index), since)
-                else:
-                    beyond += 1
-        for counted in counts.values():
-            parent_pid = counted.child.parent_pid
+            elif self._accepts(snapshot, index, place):
+                counts[place] = _Counted(snapshot.child(index), since)
+        for (parent_pid, _), counted in counts.items():
             self._zombies_of[parent_pid] = self._zombies_of.get(parent_pid, 0) + counted.zombies
-        most = heapq.nlargest(MOST_PARENTS, counts.values(), key=lambda one: one.zombies)
-        total = sum(counted.zombies for counted in counts.values())
-        self.left_out = beyond + total - sum(counted.zombies for counted in most)
-        return most
+        return self._most(counts, by=by)
 
-    def _place(self, snapshot: Snapshot, key: CgroupKey) -> Hashable | None:
+    def _most(self, counts: "dict[_Place, _Counted]", *, by: By) -> list[_Counted]:
+        of_parents = (item for item in counts.items() if item[0][0] is not None)
+        most = heapq.nlargest(MOST_PARENTS, of_parents, key=lambda item: item[1].zombies)
+        rest = counts.keys() - {place for place, _ in most}
+        self.left_out = sum(counts[place].zombies for place in rest)
+        found = [counted for _, counted in most]
+        if by is By.POD and rest:
+            self.left_out, self.parents_left_out = 0, True
+            folded: dict[_Place, _Counted] = {}
+            for place in rest:
+                self._fold(folded, _of_no_parent(place), counts[place])
+            found += folded.values()
+        return found
+
+    def _fold(self, folded: "dict[_Place, _Counted]", place: _Place, more: _Counted) -> None:
+        counted = folded.setdefault(place, more)
+        if counted is more:
+            return
+        counted.zombies += more.zombies
+        if more.since_boot_ns and more.since_boot_ns < (counted.since_boot_ns or self._now):
+            counted.child, counted.since_boot_ns = more.child, more.since_boot_ns
+
+    def _place(self, snapshot: Snapshot, key: CgroupKey) -> _Place | None:
         """Return what the zombies of one row have in common; None when this one is gone."""
         pid, start_ticks, parent_pid, _, cgroup_id, hierarchy = key
         if snapshot.has_cgroups:
-            return (parent_pid, cgroup_id, hierarchy)
-        place = (parent_pid, self._knowledge.proc.cgroup(pid))
+            return parent_pid, (cgroup_id, hierarchy)
+        cgroup = self._knowledge.proc.cgroup(pid)
         # If a pid is still that process, a file just read by its pid was of it.
         stat = self._knowledge.proc.stat(pid)
-        return place if stat is not None and stat.start_ticks == start_ticks else None
+        same = stat is not None and stat.start_ticks == start_ticks
+        return (parent_pid, cgroup) if same else None
 
     def _count_one_more(
         self, counted: _Counted, snapshot: Snapshot, index: int, since: int
@@ -185,7 +213,7 @@ class Scan:
         """Attribute and diagnose what was counted."""
         child = self._saved.merged(counted.child)
         attribution = self._attribute(child)
-        siblings = max(0, self._zombies_of[counted.child.parent_pid] - 1)
+        siblings = max(0, self._zombies_of.get(counted.child.parent_pid, 1) - 1)
         record, _ = self._records.build(child, attribution, siblings, self._now)
         return Group(record, zombies=counted.zombies)
 
@@ -197,6 +225,10 @@ class Scan:
         self._has_waited = True
         self._knowledge.wait_for_pod_names()
         return self._knowledge.attributor.attribute_cgroup(found.cgroup)
+
+
+def _of_no_parent(place: _Place) -> _Place:
+    return None, place[1]
 
 
 def _parent_pid(group: Group) -> int:

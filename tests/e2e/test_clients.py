@@ -1,0 +1,336 @@
+"""Commands beside a running agent: they know what it knows, and leave nothing behind."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import stat
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from support.agent import TRACER, agent, environment, tracer
+from support.schema import check_scan, parse_lines
+from support.zombies import wait_until, zombies
+
+pytestmark = pytest.mark.kernel
+
+DEADLINE_SECONDS = 30.0
+GROWTH_KB = 40_000
+AT_ONCE = 20
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory):
+    """An agent, and the options with which commands find it."""
+    state = tmp_path_factory.mktemp("run") / "state"
+    with agent("--min-age", "2s", "--no-kubernetes", "--state-dir", state) as running:
+        running.state = state
+        running.options = ("--state-dir", state)
+        yield running
+        assert running.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def family(running):
+    """Zombies that died while the agent watched."""
+    with zombies(3, status=7) as family:
+        running.lines_of(family.pids)
+        yield family
+
+
+def anonymous_kb(pid):
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return int(re.search(r"^Anonymous:\s+(\d+) kB", rollup, re.MULTILINE)[1])
+
+
+def scan(running, *arguments, status=0):
+    done = tracer("scan", *arguments, *running.options)
+    assert (done.returncode, done.stderr) == (status, "")
+    return done.stdout
+
+
+def commands_of(state):
+    """Return the processes that ask the agent of that state folder, other than the agent."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+            if str(state).encode() in words and b"--no-kubernetes" not in words:
+                found.append(int(folder.name))
+    return found
+
+
+def test_scan_knows_what_the_agent_saw(running, family):
+    """Also what its state folder does not have: how the parent has waited."""
+    found = {one["process"]["pid"]: one for one in json.loads(scan(running, "-o", "json"))}
+    check_scan([found[pid] for pid in family.pids])
+    for pid in family.pids:
+        line = running.line("zombie_detected", pid=pid)
+        for path in ("process", "forker", "parent"):
+            assert found[pid][path] == line[path], path
+        assert found[pid]["process"]["exit"]["time_known"] is True
+        assert found[pid]["forker"]["pid"] == family.parent_pid
+        assert found[pid]["cause"]["code"] == line["cause"]["code"]
+        assert found[pid]["cause"]["confidence"] == line["cause"]["confidence"]
+
+
+def test_scan_shows_zombies_of_any_age(running, family):
+    with zombies(1) as young:
+        found = json.loads(scan(running, "-o", "json"))
+        assert young.pids[0] in {one["process"]["pid"] for one in found}
+    assert running.names(young.pids[0]) == []
+
+
+def test_tables_and_statuses_are_those_of_a_scan_alone(running, family):
+    for words in (("--by", "parent"), ("--by", "zombie"), ("--by", "pod"), ("-o", "wide")):
+        asked = scan(running, *words)
+        alone = tracer("scan", *words, "--no-kubernetes", *running.options).stdout
+        assert asked.splitlines()[0].split() == alone.splitlines()[0].split()
+        assert str(family.parent_pid) in asked or "--by" in words
+    scan(running, "--exit-code", status=1)
+    nothing = tracer("scan", "--exit-code", "-n", "nowhere", *running.options)
+    assert (nothing.returncode, nothing.stdout, nothing.stderr) == (0, "", "no zombies\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["scan", "--min-age", "1x"], "'1x'"),
+        (["scan", "--colour"], "--colour"),
+        (["scan", "--by", "moon"], "'moon'"),
+        (["explain", "init"], "'init'"),
+        (["explain"], "PID"),
+        (["--follow", "-o", "xml"], "'xml'"),
+        (["--follow", "--min-age"], "--min-age"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line(running, arguments, named):
+    done = tracer(*arguments, "--state-dir=" + str(running.state))
+    assert (done.returncode, done.stdout) == (2, "")
+    [line] = done.stderr.splitlines()
+    assert line.startswith("tracer: error: ")
+    assert named in line
+
+
+def test_explain_answers_at_once(running, family):
+    """The agent has been watching: an hour of --watch would only be needed without it."""
+    done = tracer("explain", family.pids[0], "--watch", "1h", "-o", "json", *running.options)
+    assert (done.returncode, done.stderr) == (0, "")
+    explained = json.loads(done.stdout)
+    [zombie] = explained["zombies"]
+    assert zombie["process"]["exit"]["time_known"] is True
+    assert zombie["forker"]["pid"] == family.parent_pid
+    assert explained["waits"]["watched_seconds"] > 0
+    assert explained["zombies_of_parent"] == 3
+    text = tracer("explain", family.parent_pid, *running.options).stdout
+    assert "is alive and has 3 zombies." in text
+
+
+def test_explain_of_nobody(running):
+    done = tracer("explain", 2**22 + 1, *running.options)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "there is no process" in done.stderr
+
+
+def test_without_an_agent_it_says_what_is_unknown(tmp_path, family):
+    """Once, on stderr: what is printed on stdout stays as it was."""
+    nowhere = ("--state-dir", tmp_path / "nowhere")
+    for words in (("scan", "-o", "json"), ("explain", family.pids[0], "--watch", "0s")):
+        done = tracer(*words, *nowhere, env={"KUBERNETES_SERVICE_HOST": ""})
+        assert done.returncode == 0
+        said = [line for line in done.stderr.splitlines() if "no agent answered" in line]
+        assert len(said) == 1
+        assert f"{tmp_path}/nowhere/agent.sock (No such file or directory)" in said[0]
+        assert "exit times" in said[0]
+    [zombie] = [
+        one
+        for one in json.loads(tracer("scan", "-o", "json", *nowhere).stdout)
+        if one["process"]["pid"] == family.pids[0]
+    ]
+    assert zombie["process"]["exit"]["time_known"] is False
+
+
+@contextlib.contextmanager
+def following(running, *arguments, env=None, **options):
+    process = subprocess.Popen(
+        [*TRACER, "--follow", *arguments, *map(str, running.options)],
+        env=environment(**(env or {})),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        process.stderr.close()
+
+
+def test_follow_shows_each_zombie_once_at_its_own_age(running, family):
+    with following(running, "-o", "json", "--min-age", "1s") as process, zombies(2) as more:
+        lines, seen = [], []
+        while set(seen) < {*family.pids, *more.pids}:
+            [line] = parse_lines(process.stdout.readline())
+            lines.append(line)
+            if line["event"] == "zombie_detected":
+                seen.append(line["process"]["pid"])
+        assert lines[0]["event"] == "agent_started"
+        assert lines[0]["settings"]["min_age_seconds"] == 1
+        more.reap()
+        reaped = set()
+        while reaped < {*seen[-2:]} & set(more.pids) or not reaped:
+            [line] = parse_lines(process.stdout.readline())
+            if line["event"] == "zombie_reaped":
+                reaped.add(line["process"]["pid"])
+        assert len(seen) == len(set(seen))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(DEADLINE_SECONDS) == 0
+
+
+def test_follow_as_text(running, family):
+    with following(running) as process:
+        assert "start" in process.stdout.readline()
+        text = ""
+        while str(family.pids[-1]) not in text:
+            text += process.stdout.readline()
+        assert "TIME" in text
+        process.send_signal(signal.SIGINT)
+        assert process.wait(DEADLINE_SECONDS) == 0
+        assert process.stderr.read() == ""
+
+
+def test_the_end_of_the_agent_ends_its_clients(tmp_path):
+    state = tmp_path / "state"
+    with agent("--no-kubernetes", "--state-dir", state) as own:
+        own.options = ("--state-dir", state)
+        with following(own, "-o", "json") as process:
+            process.stdout.readline()
+            assert own.stop() == 0
+            assert process.wait(DEADLINE_SECONDS) == 3
+            assert "agent has ended" in process.stderr.read()
+        assert own.errors == ""
+
+
+def test_an_agent_that_cannot_listen_works_on(tmp_path):
+    state = tmp_path / ("d" * 110)
+    with agent("--no-kubernetes", "--state-dir", state) as own:
+        warning = own.line("agent_message")
+        assert warning["level"] == "warning"
+        assert "agent.sock" in warning["message"]
+        assert own.stop() == 0
+
+
+# --- drills -------------------------------------------------------------------------------
+
+KUBECTL = """#!{python}
+import json, os, subprocess, sys
+words = sys.argv[1:]
+if "get" in words:
+    print(json.dumps({{"items": [{{"metadata": {{"name": "agent-1"}},
+        "spec": {{"nodeName": "worker-1"}}, "status": {{"phase": "Running"}}}}]}}))
+    sys.exit()
+# As in a container: the command is in no process group of ours, and outlives us; only its
+# stdin ends when we do.
+command = words[words.index("--") + 2:]
+inside = subprocess.Popen([sys.executable, "-m", "tracer", *command],
+                          stdin=subprocess.PIPE, start_new_session=True)
+while line := os.read(0, 4096):
+    try:
+        os.write(inside.stdin.fileno(), line)
+    except BrokenPipeError:
+        break
+inside.stdin.close()
+sys.exit(inside.wait())
+"""
+
+
+@pytest.fixture
+def plugin(tmp_path, running):
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text(KUBECTL.format(python=sys.executable))
+    kubectl.chmod(kubectl.stat().st_mode | stat.S_IXUSR)
+
+    def start(*words):
+        return subprocess.Popen(
+            [
+                sys.executable,
+                "-c",
+                "import sys; from tracer.cli import kubectl_main; sys.exit(kubectl_main())",
+                *words,
+            ],
+            env=environment(
+                PATH=f"{tmp_path}:{os.environ['PATH']}", TRACER_STATE_DIR=str(running.state)
+            ),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            process_group=0,
+        )
+
+    return start
+
+
+@pytest.mark.parametrize("end", ["Ctrl-C", "kill -9"])
+def test_nothing_is_left_of_live_views_whose_user_is_gone(running, family, plugin, end):
+    """Twice ten of them, ended as a terminal does, or by a kill of the plugin alone."""
+    before = anonymous_kb(running.process.pid)
+    for _ in range(2):
+        started = [plugin("--follow", "-o", "json") for _ in range(10)]
+        for process in started:
+            assert process.stdout.readline()
+        assert len(commands_of(running.state)) >= 0
+        during = anonymous_kb(running.process.pid)
+        for process in started:
+            if end == "Ctrl-C":
+                os.killpg(process.pid, signal.SIGINT)
+            else:
+                process.kill()
+        for process in started:
+            process.wait(DEADLINE_SECONDS)
+            process.stdout.close()
+            process.stderr.close()
+        wait_until(
+            lambda: not clients_of(running.process.pid),
+            timeout=DEADLINE_SECONDS,
+            what="the end of all clients",
+        )
+    after = anonymous_kb(running.process.pid)
+    print(f"{end}: before {before} kB, during {during} kB, after {after} kB")
+    assert during - before < GROWTH_KB
+    assert running.process.poll() is None
+
+
+def clients_of(agent_pid):
+    """Return the agent's open connections: accepted Unix sockets."""
+    links = []
+    for descriptor in Path(f"/proc/{agent_pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            links.append(os.readlink(descriptor))
+    listed = Path(f"/proc/{agent_pid}/net/unix").read_text().splitlines()
+    connected = {
+        f"socket:[{line.split()[6]}]"
+        for line in listed
+        if line.endswith("agent.sock") and line.split()[5] == "03"
+    }
+    return [link for link in links if link in connected]
+
+
+def test_many_scans_at_once(running, family):
+    before = anonymous_kb(running.process.pid)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        done = list(pool.map(lambda _: scan(running, "-o", "json"), range(AT_ONCE)))
+    after = anonymous_kb(running.process.pid)
+    print(f"before {before} kB, after {after} kB")
+    for text in done:
+        assert set(family.pids) <= {one["process"]["pid"] for one in json.loads(text)}
+    assert after - before < GROWTH_KB
+    assert not clients_of(running.process.pid)
