@@ -53,25 +53,15 @@ def scan(running, *arguments, status=0):
     return done.stdout
 
 
-def commands_of(state):
-    """Return the processes that ask the agent of that state folder, other than the agent."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            words = (folder / "cmdline").read_bytes().split(b"\0")
-            if str(state).encode() in words and b"--no-kubernetes" not in words:
-                found.append(int(folder.name))
-    return found
-
-
 def test_scan_knows_what_the_agent_saw(running, family):
     """Also what its state folder does not have: how the parent has waited."""
     found = {one["process"]["pid"]: one for one in json.loads(scan(running, "-o", "json"))}
     check_scan([found[pid] for pid in family.pids])
     for pid in family.pids:
         line = running.line("zombie_detected", pid=pid)
-        for path in ("process", "forker", "parent"):
+        for path in ("process", "forker"):
             assert found[pid][path] == line[path], path
+        assert found[pid]["parent"]["waits"]["specific"] == line["parent"]["waits"]["specific"]
         assert found[pid]["process"]["exit"]["time_known"] is True
         assert found[pid]["forker"]["pid"] == family.parent_pid
         assert found[pid]["cause"]["code"] == line["cause"]["code"]
@@ -287,7 +277,7 @@ def test_nothing_is_left_of_live_views_whose_user_is_gone(running, family, plugi
         started = [plugin("--follow", "-o", "json") for _ in range(10)]
         for process in started:
             assert process.stdout.readline()
-        assert len(commands_of(running.state)) >= 0
+        assert len(left_of(running.state)) == len(started)
         during = anonymous_kb(running.process.pid)
         for process in started:
             if end == "Ctrl-C":
@@ -299,7 +289,7 @@ def test_nothing_is_left_of_live_views_whose_user_is_gone(running, family, plugi
             process.stdout.close()
             process.stderr.close()
         wait_until(
-            lambda: not clients_of(running.process.pid),
+            lambda: not clients_of(running.process.pid) and not left_of(running.state),
             timeout=DEADLINE_SECONDS,
             what="the end of all clients",
         )
@@ -307,6 +297,19 @@ def test_nothing_is_left_of_live_views_whose_user_is_gone(running, family, plugi
     print(f"{end}: before {before} kB, during {during} kB, after {after} kB")
     assert during - before < GROWTH_KB
     assert running.process.poll() is None
+
+
+def left_of(state):
+    """Return the commands that the plugin started in the container, by their variable."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+            variables = (folder / "environ").read_bytes().split(b"\0")
+            inside = b"-m" in words and b"--exit-with-stdin" in words
+            if inside and f"TRACER_STATE_DIR={state}".encode() in variables:
+                found.append(int(folder.name))
+    return found
 
 
 def clients_of(agent_pid):

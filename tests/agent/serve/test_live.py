@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -96,6 +97,26 @@ def test_it_gets_events_until_the_agent_ends(folder, followers, handle):
     ]
     assert "the agent has ended" in error["err"]
     assert last == {"exit": 3}
+
+
+def test_events_that_come_while_it_subscribes_are_shown_at_once(folder):
+    """The engine may be faster than the thread that subscribes, and nothing more may come."""
+
+    class Fast:
+        def subscribe(self, _min_age_ns, sink):
+            sink.emit(Event(EventName.AGENT_STARTED, 1))
+            time.sleep(0.1)  # the server's thread has looked after its clients by now
+            return self
+
+        def close(self):
+            pass
+
+    def handle(_request, client):
+        LiveClient(client, Names(), Filters()).follow(Fast(), 1)
+
+    with serving(folder, handle):
+        peer = Peer(folder).send(ask("follow"))
+        assert b"agent_started" in peer.socket.recv(4096)
 
 
 def test_its_place_is_given_back_when_it_disconnects(folder, followers, handle):

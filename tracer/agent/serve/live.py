@@ -79,6 +79,7 @@ class LiveClient:
         with self._lock:
             self._subscription = subscription
         self._client.on_room = self._fill
+        self._client.wake()  # the engine may have queued events meanwhile
         if self._client.gone:  # perhaps before there was a subscription to close
             self._leave()
 
