@@ -218,27 +218,117 @@ def test_an_agent_that_cannot_listen_works_on(tmp_path):
         assert own.stop() == 0
 
 
+@pytest.mark.parametrize(
+    "arguments", [("--follow", "-o", "json"), ("explain", "1", "--watch", "1h")]
+)
+def test_without_an_agent_it_ends_with_its_user_too(arguments):
+    """With --exit-with-stdin; the live view cleanly, as with any signal."""
+    process = subprocess.Popen(
+        [*TRACER, *arguments, "--exit-with-stdin", "--state-dir=none", "--no-kubernetes"],
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    first = process.stdout if arguments[0] == "--follow" else process.stderr
+    assert first.readline()
+    assert process.poll() is None
+    out, err = process.communicate(timeout=DEADLINE_SECONDS)  # closes its stdin
+    if arguments[0] == "--follow":
+        assert (process.returncode, err) == (0, "")
+        assert parse_lines(out)[-1]["event"] == "agent_stopped"
+    else:
+        assert process.returncode == -signal.SIGTERM
+
+
+AS_SHIPPED = """
+mount --bind "$1" "$1"
+mount -o remount,ro,bind /
+shift
+exec setpriv --no-new-privs --inh-caps=-all --bounding-set=-all,+bpf,+perfmon,+sys_ptrace "$@"
+"""
+
+
+def as_shipped(state):
+    """Return what gives a command the rights of the manifests: read-only root, no DAC override."""
+    return ("unshare", "--mount", "sh", "-ec", AS_SHIPPED, "sh", str(state))
+
+
+def test_with_the_rights_of_the_manifests(tmp_path):
+    """And a state folder as kubelets make it; the zombies are those of another user."""
+    state = tmp_path / "state"
+    state.mkdir(mode=0o755)
+    wrapper = as_shipped(state)
+    nobody = ("unshare", "--fork", "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+    options = ("--min-age", "1s", "--no-kubernetes", "--state-dir", state)
+    with agent(*options, wrapper=wrapper) as own, zombies(2, wrapper=nobody) as family:
+        own.options = ("--state-dir", state)
+        lines = own.lines_of(family.pids)
+        assert stat.S_IMODE(state.stat().st_mode) == 0o700
+        assert stat.S_IMODE((state / "agent.sock").stat().st_mode) == 0o600
+        done = tracer("scan", "-o", "json", *own.options, wrapper=wrapper)
+        assert (done.returncode, done.stderr) == (0, "")
+        found = {one["process"]["pid"]: one for one in json.loads(done.stdout)}
+        for pid in family.pids:
+            assert found[pid]["process"]["exit"] == lines[pid]["process"]["exit"]
+            assert found[pid]["cause"]["code"] == lines[pid]["cause"]["code"]
+        done = tracer("explain", family.parent_pid, *own.options, wrapper=wrapper)
+        assert "has 2 zombies" in done.stdout
+        # The modes protect the socket: another user gets no answer of the agent.
+        done = tracer("scan", *own.options, wrapper=nobody, env={"KUBERNETES_SERVICE_HOST": ""})
+        assert "no agent answered" in done.stderr or done.returncode == 3
+        assert own.stop() == 0
+
+
 # --- drills -------------------------------------------------------------------------------
 
 KUBECTL = """#!{python}
-import json, os, subprocess, sys
+import json, os, select, socket, subprocess, sys
 words = sys.argv[1:]
 if "get" in words:
     print(json.dumps({{"items": [{{"metadata": {{"name": "agent-1"}},
         "spec": {{"nodeName": "worker-1"}}, "status": {{"phase": "Running"}}}}]}}))
     sys.exit()
-# As in a container: the command is in no process group of ours, and outlives us; only its
-# stdin ends when we do.
-command = words[words.index("--") + 2:]
-inside = subprocess.Popen([sys.executable, "-m", "tracer", *command],
-                          stdin=subprocess.PIPE, start_new_session=True)
-while line := os.read(0, 4096):
-    try:
-        os.write(inside.stdin.fileno(), line)
-    except BrokenPipeError:
-        break
-inside.stdin.close()
-sys.exit(inside.wait())
+
+def copy(pairs, ended):
+    # Copy from one descriptor to another until ended() says so for the one that closed.
+    while pairs:
+        poll = select.poll()
+        for source in pairs:
+            poll.register(source, select.POLLIN)
+        for source, _ in poll.poll():
+            data = os.read(source, 65536)
+            try:
+                data and pairs[source] is not None and os.write(pairs[source], data)
+            except OSError:
+                pairs[source] = None  # nobody there reads any more: go on reading
+            if not data:
+                target = pairs.pop(source)
+                if ended(source, target):
+                    return
+
+here, there = socket.socketpair()
+if not os.fork():
+    # The container runtime: it outlives the connection, closes the command's stdin with it,
+    # and goes on reading its stdout.
+    os.setsid()
+    here.close()
+    command = words[words.index("--") + 2:]
+    null = os.open("/dev/null", os.O_RDWR)
+    for number in (0, 1, 2):
+        os.dup2(null, number)
+    inside = subprocess.Popen([sys.executable, "-m", "tracer", *command],
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    def ended(source, target):
+        if source == there.fileno():
+            inside.stdin.close()
+        return source != there.fileno()
+    copy({{there.fileno(): inside.stdin.fileno(), inside.stdout.fileno(): there.fileno()}}, ended)
+    os._exit(inside.wait())
+there.close()
+copy({{0: here.fileno(), here.fileno(): 1}}, lambda source, _: source == here.fileno()
+     or here.shutdown(socket.SHUT_WR))
 """
 
 

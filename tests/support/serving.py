@@ -19,8 +19,8 @@ def ask(command="scan", *arguments, **more):
 class Peer:
     """A client that does exactly what a test says."""
 
-    def __init__(self, folder):
-        self.socket = socket.socket(socket.AF_UNIX)
+    def __init__(self, folder, made=None):
+        self.socket = made or socket.socket(socket.AF_UNIX)
         self.socket.settimeout(DEADLINE_SECONDS)
         self.socket.connect(str(folder / SOCKET))
 

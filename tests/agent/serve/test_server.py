@@ -3,11 +3,11 @@
 import contextlib
 import json
 import os
+import resource
 import select
 import socket
 import stat
 import threading
-import time
 
 import pytest
 from support.serving import DEADLINE_SECONDS, Peer, ask, serving
@@ -262,26 +262,22 @@ def test_garbage_after_the_request_ends_a_client(folder, connect):
         assert "too long" in peer.error()
 
 
-def test_no_descriptor_left_for_a_client(folder, connect, monkeypatch):
+def test_no_descriptor_left_for_a_client(folder, caplog):
     """It waits in the queue of the socket until there is one."""
-    import resource
-
-    with serving(folder, echo) as server:
+    with serving(folder, echo), socket.socket(socket.AF_UNIX) as made:
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)
-        peer = connect()
-        wait_until(lambda: server._clients)
+        highest = max(map(int, os.listdir("/proc/self/fd")))
         held = []
         try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (64, limit[1]))
-            with contextlib.suppress(OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 8, limit[1]))
+            with contextlib.suppress(OSError):  # EMFILE
                 while True:
                     held.append(os.open("/dev/null", os.O_RDONLY))
-            held and os.close(held.pop())
-            waiting = connect().send(ask())
-            time.sleep(0.2)
+            caplog.set_level("DEBUG")
+            waiting = Peer(folder, made).send(ask())
+            wait_until(lambda: "cannot accept a client" in caplog.text)
         finally:
             for descriptor in held:
                 os.close(descriptor)
             resource.setrlimit(resource.RLIMIT_NOFILE, limit)
         assert waiting.answers()[-1] == {"exit": 7}
-        assert peer.send(ask()).answers()[-1] == {"exit": 7}
