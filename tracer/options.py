@@ -33,6 +33,8 @@ class Options:
         metrics_address: HOST:PORT, None for off.
         command_lines: whether records carry the parent's command line.
         proc_root: where proc is mounted.
+        kubelet_cgroup_root: below which cgroup pods are looked for; None to detect it.
+        pod_uid: of the pod that this process runs in, from $POD_UID.
         log_level: of the agent's own log lines and messages.
         map_entries: processes that the core source can follow at once.
     """
@@ -47,6 +49,8 @@ class Options:
     metrics_address: str | None
     command_lines: bool
     proc_root: Path
+    kubelet_cgroup_root: str | None
+    pod_uid: str | None
     log_level: str
     map_entries: int
 
@@ -139,7 +143,7 @@ def read(
     Args:
         args: from a parser with the arguments of commands/arguments.py, or some of them.
         min_age: default of --min-age.
-        environment: with TRACER_<NAME> and NODE_NAME.
+        environment: with TRACER_<NAME>, NODE_NAME and POD_UID.
         host_name: the node's name when nothing else gives it.
 
     Raises:
@@ -169,6 +173,8 @@ def read(
         metrics_address=reader.text("metrics_address"),
         command_lines=reader.flag("command_lines"),
         proc_root=Path(reader.text("proc_root") or "/proc"),
+        kubelet_cgroup_root=reader.text("kubelet_cgroup_root"),
+        pod_uid=environment.get("POD_UID") or None,
         log_level=reader.one_of("log_level", LEVELS, "info"),
         map_entries=reader.number("map_entries", MAP_ENTRIES, 16, 1 << 22),
     )

@@ -15,6 +15,8 @@ from support.pods import container_id, pod
 from support.zombies import children, start_ticks, wait_until, zombie_children, zombies
 
 from tracer.attribution.attributor import Attributor
+from tracer.attribution.pod_cgroups import PodCgroups
+from tracer.attribution.pod_roots import roots_below
 from tracer.clock import NS, TICK_NS
 from tracer.errors import TracerError
 from tracer.kubernetes.index import PodIndex
@@ -373,20 +375,17 @@ def test_a_complete_pod_is_not_awaited():
     assert not attributor.awaiting_pod(found)
 
 
-def test_pod_made_up_in_a_plain_container_is_told_by_the_pods_that_exist():
-    now = [0]
+def test_pod_in_a_plain_container_is_known_by_where_the_kubelet_is():
+    """A kubelet in a container (kind) has its pods below it; who is not in one of them is not."""
     outer = "f" * 64
     path = f"/docker/{outer}{POD_PATH}"
-    known = pod("web", uid=UID)
-    real = Attributor(nobody, index_of(known), None, now_boot_ns=lambda: now[0])
-    fake = Attributor(nobody, index_of(pod("other")), None, now_boot_ns=lambda: now[0])
-    unsure = Attributor(nobody, PodIndex(), None, now_boot_ns=lambda: now[0])
-    for one in (real, fake, unsure):
-        one.attribute(made(path), 6)
-    now[0] = 6 * NS
+    known = index_of(pod("web", uid=UID))
+    inside = PodCgroups(roots_below(("docker", outer)))
+    real = Attributor(nobody, known, None, detect=lambda: inside)
+    fake = Attributor(nobody, known, None)
     assert real.attribute(made(path), 6).workload.pod == "web"
     assert fake.attribute(made(path), 6).container == Container(outer, "docker")
-    assert unsure.attribute(made(path), 6).container.pod_uid == UID
+    assert fake.attribute(made(path), 6).workload is None
 
 
 def test_attribution_of_this_process():

@@ -9,6 +9,7 @@ from support import cgroup_table
 from support.cgroup_table import HASH, ID, ROWS, UID
 
 from tracer.attribution import cgroup
+from tracer.attribution.pod_roots import roots_below
 from tracer.model import Container
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "attribution.md"
@@ -27,7 +28,7 @@ def expected(row) -> Container | None:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.form}: {row.runtime}")
 def test_real_paths(row):
-    assert cgroup.parse(row.real_path) == expected(row)
+    assert cgroup.parse(row.real_path, row.roots) == expected(row)
 
 
 def test_document_shows_the_table_that_is_tested():
@@ -62,7 +63,7 @@ in_a_pods_container = st.sampled_from([row for row in ROWS if row.pod and row.ha
 @given(in_a_pods_container, tenant_made)
 def test_what_a_tenant_makes_below_its_container_changes_nothing(row, names):
     base = row.real_path.removesuffix(" (deleted)")
-    assert cgroup.parse("/".join([base, *names])) == expected(row)
+    assert cgroup.parse("/".join([base, *names]), row.roots) == expected(row)
 
 
 plain = st.sampled_from([row for row in ROWS if row.pod is None and row.has_id])
@@ -70,14 +71,14 @@ plain = st.sampled_from([row for row in ROWS if row.pod is None and row.has_id])
 
 @given(plain, tenant_made)
 def test_the_outermost_container_is_the_same_whatever_is_nested_in_it(row, names):
-    assert cgroup.outermost("/".join([row.real_path, *names])) == expected(row)
+    assert cgroup.parse("/".join([row.real_path, *names])) == expected(row)
 
 
 @given(st.text())
 def test_any_text_is_read_without_an_error(text):
     found = cgroup.parse(text)
     assert found is None or found.id is None or len(found.id) == 64
-    cgroup.outermost(text)
+    cgroup.parse(text, roots_below(cgroup.segments(text)))
     cgroup.systemd_unit(text)
 
 
@@ -92,11 +93,12 @@ def test_a_pod_like_folder_elsewhere_is_no_pod():
     assert cgroup.parse("/../podman/data") is None
 
 
-def test_outermost_of_a_nested_kubelets_pod_is_the_node_container():
+def test_pod_of_a_kubelet_in_a_container_is_that_container_seen_from_outside():
     outer = "f" * 64
     path = f"/docker/{outer}/kubepods/pod{UID}/{ID}"
-    assert cgroup.outermost(path) == Container(outer, "docker")
-    assert cgroup.outermost(f"/kubepods/pod{UID}/{ID}") == Container(ID, None, UID)
+    assert cgroup.parse(path) == Container(outer, "docker")
+    assert cgroup.parse(path, roots_below(("docker", outer))) == Container(ID, None, UID)
+    assert cgroup.parse(f"/kubepods/pod{UID}/{ID}") == Container(ID, None, UID)
 
 
 @pytest.mark.parametrize(

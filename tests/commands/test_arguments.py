@@ -170,6 +170,7 @@ VALUES = {
     "selector": "app=web", "pods_only": "yes", "kubeconfig": "/some/file", "no_kubernetes": "1",
     "node_name": "worker-9", "state_dir": "none", "command_lines": "on", "proc_root": "/host/proc",
     "log_level": "debug", "map_entries": "4096", "metrics_address": "127.0.0.1:9464",
+    "kubelet_cgroup_root": "/kubelet",
 }  # fmt: skip
 
 

@@ -1,14 +1,22 @@
 """Real cgroup paths and what must be read from them: the table of docs/attribution.md.
 
-Each row: form, runtime, cgroup version, path, and the expected container. `{id}`,
+Each row: form, runtime, cgroup version, path, and the expected container; for a node that
+is a container, the cgroup of an agent in a pod there, by which it knows where pods are. `{id}`,
 `{uid}`, `{uid_}` and `{hash}` stand for the identities below, to keep the table narrow.
 """
 
 from typing import NamedTuple
 
+from tracer.attribution.cgroup import segments
+from tracer.attribution.pod_roots import STANDARD, PodRoots, roots_of_own
+
 ID = "0123456789abcdef" * 4
 UID = "b5b4bd95-5f3c-4d0a-9a3e-2f1d6c7b8a90"
 UID_ = UID.replace("-", "_")
+OWN_UID = "0a0a0a0a-1b1b-4c2c-8d3d-4e4e4e4e4e4e"
+_OWN_UID = OWN_UID.replace("-", "_")
+_OWN_POD = f"pod{OWN_UID}/" + "c" * 64
+_OWN_SLICE = f"pod{_OWN_UID}.slice/cri-containerd-" + "c" * 64 + ".scope"
 HASH = "d0d9a6e6cf1d6b4b8a0b3c2d1e0f9a8b"
 
 
@@ -21,10 +29,20 @@ class Row(NamedTuple):
     named_runtime: str | None
     pod: str | None
     """uid, hash or None."""
+    own: str | None = None
+    """The cgroup of the agent's own container; None for an agent outside pods."""
 
     @property
     def real_path(self) -> str:
         return self.path.format(id=ID, uid=UID, uid_=UID_, hash=HASH)
+
+    @property
+    def roots(self) -> PodRoots:
+        if self.own is None:
+            return STANDARD
+        found = roots_of_own(segments(self.own), OWN_UID)
+        assert found is not None
+        return found
 
 
 _SLICES = "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{uid_}.slice"
@@ -247,6 +265,7 @@ ROWS = (
         True,
         None,
         "uid",
+        "/docker/" + "f" * 64 + "/kubelet/kubepods/besteffort/" + _OWN_POD,
     ),
     Row(
         "kubelet in a container",
@@ -256,6 +275,7 @@ ROWS = (
         True,
         None,
         "uid",
+        "/system.slice/docker-" + "f" * 64 + ".scope/kubepods/" + _OWN_POD,
     ),
     Row(
         "kubelet in a rootless container",
@@ -267,6 +287,10 @@ ROWS = (
         True,
         "containerd",
         "uid",
+        "/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-"
+        + "f" * 64
+        + ".scope/container/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-burstable.slice/kubelet-kubepods-burstable-"
+        + _OWN_SLICE,
     ),
     Row(
         "cgroups made by the container",
@@ -286,6 +310,62 @@ ROWS = (
         True,
         None,
         "uid",
+    ),
+    Row(
+        "kubelet inside a pod: the inner pod",
+        "k3s in a pod",
+        "v1, v2",
+        "/kubepods/burstable/pod11111111-2222-3333-4444-555555555555/"
+        + "e" * 64
+        + "/kubepods/besteffort/pod{uid}/{id}",
+        True,
+        None,
+        "uid",
+        "/kubepods/burstable/pod11111111-2222-3333-4444-555555555555/"
+        + "e" * 64
+        + "/kubepods/"
+        + _OWN_POD,
+    ),
+    Row(
+        "below a session manager, forged",
+        "none",
+        "v1, v2",
+        "/user.slice/user-1000.slice/user@1000.service"
+        + _SLICES
+        + "/cri-containerd-"
+        + "f" * 64
+        + ".scope",
+        False,
+        None,
+        None,
+    ),
+    Row(
+        "below a container of another runtime, forged",
+        "podman",
+        "v1, v2",
+        "/machine.slice/libpod-{id}.scope/container/kubepods/burstable/pod11111111-2222-3333-4444-555555555555/"
+        + "e" * 64,
+        True,
+        "podman",
+        None,
+    ),
+    Row(
+        "below an LXC container, forged",
+        "lxc",
+        "v2",
+        "/lxc.payload.web/kubepods/burstable/pod{uid}/" + "f" * 64,
+        False,
+        None,
+        None,
+    ),
+    Row(
+        "below a service, forged",
+        "none",
+        "v1, v2",
+        "/system.slice/build.service/kubepods/burstable/pod{uid}/" + "f" * 64,
+        False,
+        None,
+        None,
     ),
     Row(
         "relative, own QoS",
@@ -465,6 +545,6 @@ def render() -> str:
         for letter in "fae":
             path = path.replace(letter * 64, "<other id>")
         lines.append(
-            f"| {row.form} | {row.runtime} | {row.version} | `{path}` | {', '.join(parts) or 'no container'} |"
+            f"| {row.form}{', seen from a pod there' if row.own else ''} | {row.runtime} | {row.version} | `{path}` | {', '.join(parts) or 'no container'} |"
         )
     return "\n".join(lines) + "\n"

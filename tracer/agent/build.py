@@ -10,6 +10,7 @@ from typing import TypeVar
 from tracer.agent.backoff import Backoff
 from tracer.agent.stop import StopRequest
 from tracer.attribution.attributor import Attributor
+from tracer.attribution.pod_cgroups import PodCgroups, choose_pod_cgroups
 from tracer.clock import NS, boot_ns
 from tracer.errors import PermanentError, classified, is_temporary
 from tracer.kubernetes.config import connect
@@ -20,6 +21,8 @@ from tracer.model import Source
 from tracer.options import Options
 from tracer.procfs.fs import ProcFs
 from tracer.procfs.identity import read_cgroup
+from tracer.procfs.own_cgroup import read_own_cgroup
+from tracer.render.text import escape_untrusted
 from tracer.sources.core.source import CoreSource
 from tracer.sources.proc.source import ProcSource
 from tracer.sources.select import Makers
@@ -102,8 +105,32 @@ def identification(options: Options, proc: ProcFs, *, watch: bool = True) -> Ide
         if choice.access is not None:
             index = PodIndex()
             pods = PodWatch(choice.access, options.node_name, index)
-    attributor = Attributor(partial(read_cgroup, proc), index, NodeLogs(Path("/")))
+    attributor = Attributor(
+        partial(read_cgroup, proc),
+        index,
+        NodeLogs(Path("/")),
+        detect=partial(_pod_cgroups, options, proc),
+        outside=_warn_of_pods_elsewhere,
+    )
     return Identification(attributor, pods, index, reason)
+
+
+def _pod_cgroups(options: Options, proc: ProcFs) -> PodCgroups:
+    """Find where the kubelet of this node puts its pods."""
+    own = read_own_cgroup(proc, options.pod_uid)
+    return choose_pod_cgroups(own, pod_uid=options.pod_uid, cgroup_root=options.kubelet_cgroup_root)
+
+
+def _warn_of_pods_elsewhere(path: str, pod_uid: str, pods: PodCgroups) -> None:
+    _log.warning(
+        "cgroup %s has the name of pod %s, but is not below %s, where pods are looked for (%s);"
+        " its processes are not attributed to the pod; if this node's kubelet puts pods there,"
+        " set --kubelet-cgroup-root",
+        escape_untrusted(path),
+        pod_uid,
+        pods.roots,
+        pods.reason,
+    )
 
 
 def start_logging(options: Options, handler: logging.Handler | None = None) -> None:

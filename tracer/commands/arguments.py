@@ -89,6 +89,12 @@ _DECLARED: Mapping[str, _Option] = {
     "no_kubernetes": _Option(
         _KUBERNETES, ("--no-kubernetes",), None, "do not contact the API server"
     ),
+    "kubelet_cgroup_root": _Option(
+        _KUBERNETES,
+        ("--kubelet-cgroup-root",),
+        "PATH",
+        "look for pods only below this cgroup (default: detected)",
+    ),
     "node_name": _Option(
         _KUBERNETES,
         ("--node-name",),
@@ -110,7 +116,7 @@ _DECLARED: Mapping[str, _Option] = {
 }
 
 FILTERS = ("namespace", "pod", "container", "selector", "pods_only")
-KUBERNETES = ("kubeconfig", "no_kubernetes", "node_name")
+KUBERNETES = ("kubeconfig", "no_kubernetes", "kubelet_cgroup_root", "node_name")
 ALL = tuple(_DECLARED)
 
 _IN_ENVIRONMENT = """

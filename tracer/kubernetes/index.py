@@ -120,6 +120,22 @@ class PodIndex:
             name = None if container.id is None else entry.names.get(container.id)
         return _workload(entry.pod, name)
 
+    def lists(self, pod_uid: str) -> bool:
+        """Return whether a pod is known and was not deleted."""
+        with self._lock:
+            entry = self._entries.get(pod_uid)
+        return entry is not None and entry.deleted_boot_ns is None
+
+    def contradicts(self, container: Container) -> bool:
+        """Return whether the container's id is known to belong to another pod than its path's."""
+        named = container.pod_uid or container.config_hash
+        if container.id is None or named is None:
+            return False
+        with self._lock:
+            uid = self._uid_by_container.get(container.id)
+            entry = None if uid is None else self._entries.get(uid)
+        return entry is not None and named not in (entry.pod.uid, entry.pod.config_hash)
+
     def runtime(self, container: Container) -> str | None:
         """Return the runtime that the pod's status names for a container."""
         with self._lock:

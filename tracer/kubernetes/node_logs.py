@@ -92,10 +92,11 @@ class NodeLogs:
 
     def _find(self, container: Container) -> LogNames | None:
         by_id = None if container.id is None else self._by_container.get(container.id)
-        if by_id is not None:
-            return by_id
         uid = container.pod_uid or container.config_hash
-        return None if uid is None else self._by_uid.get(uid)
+        by_uid = None if uid is None else self._by_uid.get(uid)
+        if by_id is None or by_uid is None:
+            return by_id or by_uid
+        return by_id if by_id[:2] == by_uid[:2] else None  # the id is another pod's
 
     def _refresh(self) -> None:
         now = self._now_boot_ns()
