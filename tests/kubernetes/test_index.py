@@ -140,6 +140,20 @@ def test_owners_without_asking_the_api(kind, name, labels, owner):
     assert parse_pod(pod("p", owner=(kind, name), labels=labels)).owner == Owner(*owner)
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "labels", "owner"),
+    [
+        ("ReplicaSet", "web-7d4b9c8f6", {"pod-template-hash": "7d4b9c8f6"}, ("Deployment", "web")),
+        ("Job", "backup-29384720", {}, ("CronJob", "backup")),
+        ("Job", "migrate", {}, ("Job", "migrate")),
+    ],
+)
+def test_the_controller_between_pod_and_owner_is_known_too(kind, name, labels, owner):
+    raw = pod("p", owner=(kind, name), labels=labels)
+    workload = index_of(raw).lookup(Container(None, pod_uid=raw["metadata"]["uid"]))
+    assert (workload.owner, workload.controller) == (Owner(*owner), Owner(kind, name))
+
+
 def test_bare_pod_has_no_owner_and_the_controller_counts_among_several():
     assert parse_pod(pod("bare")).owner is None
     raw = pod("p", owner=("StatefulSet", "db"))

@@ -166,6 +166,7 @@ def _workload(pod: Pod, container_name: str | None) -> Workload:
         image=container.image,
         restart_count=container.restart_count,
         owner=pod.owner,
+        controller=pod.controller,
         labels=pod.labels,
         share_process_namespace=pod.share_process_namespace,
         host_pid=pod.host_pid,

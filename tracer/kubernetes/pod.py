@@ -40,7 +40,18 @@ class PodContainer:
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A pod. config_hash is set for the mirror pod of a static pod."""
+    """A pod.
+
+    Attributes:
+        uid, namespace, name: of the pod.
+        node: where it runs.
+        config_hash: for the mirror pod of a static pod.
+        owner: the workload that a person knows (owner_of).
+        controller: what the ownerReferences name.
+        labels: sorted by name.
+        share_process_namespace, host_pid: as its spec says.
+        containers: of all kinds.
+    """
 
     uid: str
     namespace: str
@@ -48,6 +59,7 @@ class Pod:
     node: str | None = None
     config_hash: str | None = None
     owner: Owner | None = None
+    controller: Owner | None = None
     labels: tuple[tuple[str, str], ...] = ()
     share_process_namespace: bool = False
     host_pid: bool = False
@@ -84,6 +96,7 @@ def parse_pod(raw: object) -> Pod:
         for key, value in _map(metadata.get("labels")).items()
         if isinstance(value, str)
     }
+    controller = _controller(metadata)
     return Pod(
         uid=uid,
         namespace=intern(namespace or "default"),
@@ -91,7 +104,8 @@ def parse_pod(raw: object) -> Pod:
         node=_text(spec.get("nodeName")),
         config_hash=_text(annotations.get("kubernetes.io/config.mirror"))
         or _text(annotations.get("kubernetes.io/config.hash")),
-        owner=owner_of(_controller(metadata), labels),
+        owner=owner_of(controller, labels),
+        controller=controller,
         labels=tuple(sorted(labels.items())),
         share_process_namespace=spec.get("shareProcessNamespace") is True,
         host_pid=spec.get("hostPID") is True,

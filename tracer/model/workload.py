@@ -58,6 +58,7 @@ class Workload:
         image: its image, as the pod's status or spec names it.
         restart_count: of the container.
         owner: Deployment, StatefulSet, Job or another kind; None for a bare pod.
+        controller: what its ownerReferences name: as owner, or the ReplicaSet or Job between.
         labels: of the pod, for -l; never a metric.
         share_process_namespace: the pod's spec says so.
         host_pid: the pod's spec says so.
@@ -73,6 +74,7 @@ class Workload:
     image: str | None = None
     restart_count: int | None = None
     owner: Owner | None = None
+    controller: Owner | None = None
     labels: tuple[tuple[str, str], ...] = ()
     share_process_namespace: bool = False
     host_pid: bool = False
