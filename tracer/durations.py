@@ -5,6 +5,7 @@ from itertools import pairwise
 
 from tracer.clock import NS
 from tracer.errors import UsageError
+from tracer.numbers import shown
 
 UNIT_NS = {
     "ms": NS // 1000,
@@ -36,18 +37,17 @@ def parse_duration(text: str, *, name: str = "duration") -> int:
         UsageError: it is not a duration; the text says why and how to write one.
     """
     stripped = text.strip()
-    shown = repr(text if len(text) <= 40 else text[:40] + "…")
     if stripped == "0":
         return 0
     parts = _parts(stripped)
     if parts is None:
-        raise UsageError(f"{name}: {shown} is not a duration{_why(stripped)}; {_HOW}")
+        raise UsageError(f"{name}: {shown(text)} is not a duration{_why(stripped)}; {_HOW}")
     units = [UNIT_NS[unit] for _, unit in parts]
     if any(larger <= smaller for larger, smaller in pairwise(units)):
-        raise UsageError(f"{name}: {shown} repeats a unit or has a smaller one first; {_HOW}")
+        raise UsageError(f"{name}: {shown(text)} repeats a unit or has a smaller one first; {_HOW}")
     total = sum(_scaled(number, UNIT_NS[unit]) for number, unit in parts)
     if total > MAX_NS:
-        raise UsageError(f"{name}: {shown} is more than 10000 days; give a shorter duration")
+        raise UsageError(f"{name}: {shown(text)} is more than 10000 days; give a shorter duration")
     return total
 
 

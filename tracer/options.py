@@ -11,6 +11,7 @@ from tracer.attribution.filters import Filters
 from tracer.attribution.selector import parse_selector
 from tracer.durations import parse_duration
 from tracer.errors import UsageError
+from tracer.numbers import shown, whole_number
 from tracer.protocol import STATE_DIR
 
 SOURCES = ("auto", "core", "bcc", "proc")
@@ -118,9 +119,12 @@ class _Reader:
         value = self.text(name)
         if value is None:
             return default
-        if not (value.isascii() and value.isdigit() and low <= int(value) <= high):
-            raise UsageError(f"{self.called(name)} {value!r} is not a number from {low} to {high}")
-        return int(value)
+        number = whole_number(value, low, high)
+        if number is None:
+            raise UsageError(
+                f"{self.called(name)} {shown(value)} is not a number from {low} to {high}"
+            )
+        return number
 
 
 def _variable(name: str) -> str:

@@ -9,6 +9,19 @@ from hypothesis import strategies as st
 
 from tracer.kubernetes.stream import LONGEST, LineReader, ListReader
 
+HUGE = "9" * 5000
+
+
+def test_a_number_of_5000_digits_is_unknown_and_loses_nothing():
+    pod = f'{{"metadata": {{"name": "web", "generation": {HUGE}}}}}'
+    reader = ListReader()
+    document = f'{{"items": [{pod}, {pod}], "metadata": {{"resourceVersion": "7", "n": {HUGE}}}}}'
+    expected = {"metadata": {"name": "web", "generation": None}}
+    assert list(reader.feed(document.encode())) == [expected, expected]
+    assert reader.rest["metadata"]["resourceVersion"] == "7"
+    assert list(LineReader().feed(pod.encode() + b"\n")) == [expected]
+
+
 value = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),
     lambda inner: (

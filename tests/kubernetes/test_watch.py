@@ -400,6 +400,8 @@ def test_order_of_the_ways_to_the_server(tmp_path):
         b"clusters: [{name: c}]\nusers: 7",
         b"clusters: {name: c}",
         b"clusters: [c]",
+        b"clusters: [{name: " + b"9" * 5000 + b"}]",
+        b"clusters: [{name: 2026-13-45}]",
     ],
 )
 def test_a_wrong_kubeconfig_option_is_a_usage_error_with_a_remedy(tmp_path, content):

@@ -17,6 +17,7 @@ from support import anybody
 from tracer.errors import PermanentError
 from tracer.procfs import parse
 from tracer.procfs.fs import ProcFormatError, ProcFs
+from tracer.procfs.wait_calls import parse_syscall
 
 REST = b" S 1 2 3 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 9 0 777 1 1" + b" 0" * 27 + b" 35072 0 0 0"
 
@@ -35,6 +36,20 @@ def test_garbage_raises_nothing_but_the_format_error(raw):
     for parser in (parse.parse_stat, parse.parse_status):
         with contextlib.suppress(ProcFormatError):
             parser(raw)  # any other exception fails the test
+
+
+def test_numbers_of_5000_digits_are_a_format_error():
+    huge = b"9" * 5000
+    for parser, raw in (
+        (parse.parse_stat, b"42 (x) S " + huge + REST),
+        (parse.parse_stat, huge + b" (x)" + REST),
+        (parse.parse_status, b"Uid:\t" + huge + b"\n"),
+    ):
+        with pytest.raises(ProcFormatError):
+            parser(raw)
+    with pytest.raises(ProcFormatError):
+        parse.parse_namespace(f"pid:[{huge.decode()}]")
+    assert parse_syscall(huge + b" 0x1 0x2 0x3 0x4 0x5", "x86_64") is None
 
 
 @given(

@@ -6,6 +6,7 @@ import sys
 
 from tracer.durations import parse_duration
 from tracer.errors import UsageError
+from tracer.numbers import shown, whole_number
 
 MAX_COUNT = 4_194_304
 """PID_MAX_LIMIT of 64-bit kernels: no machine can hold more."""
@@ -82,9 +83,10 @@ def _why_not(cause: str) -> str:
 
 
 def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or not 1 <= int(text[:20]) <= MAX_COUNT:
-        raise UsageError(f"--count: {text!r} is not a whole number from 1 to {MAX_COUNT}")
-    return int(text)
+    count = whole_number(text, 1, MAX_COUNT)
+    if count is None:
+        raise UsageError(f"--count: {shown(text)} is not a whole number from 1 to {MAX_COUNT}")
+    return count
 
 
 def _rate(text: str) -> float:
@@ -93,7 +95,7 @@ def _rate(text: str) -> float:
     except ValueError:
         rate = 0.0
     if not 0.001 <= rate <= 1e6:
-        raise UsageError(f"--rate: {text!r} is not a rate per second, such as 0.5 or 20")
+        raise UsageError(f"--rate: {shown(text)} is not a rate per second, such as 0.5 or 20")
     return rate
 
 

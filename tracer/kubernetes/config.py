@@ -128,6 +128,9 @@ def _check(path: str) -> None:
 
     try:
         content = yaml.safe_load(text)
+    except ValueError as error:  # a number of 5,000 digits, a 45th of a month
+        message = f"--kubeconfig {path} has a number or a date that cannot be read"
+        raise UsageError(f"{message}; {remedy}") from error
     except yaml.YAMLError as error:
         line = " ".join(str(error).split())
         raise UsageError(f"--kubeconfig {path} is not YAML: {line}; {remedy}") from error

@@ -3,6 +3,8 @@
 import json
 from typing import NamedTuple
 
+from tracer.numbers import json_int
+
 
 class ApiError(NamedTuple):
     """One failure.
@@ -66,7 +68,7 @@ def from_error(error: BaseException, verb: str, origin: str) -> ApiError:
 def _message(body: str | bytes | None) -> str:
     text = body.decode("utf-8", "backslashreplace") if isinstance(body, bytes) else body or ""
     try:
-        status = json.loads(text)
+        status = json.loads(text, parse_int=json_int)
     except ValueError:
         status = None
     if isinstance(status, dict) and isinstance(status.get("message"), str):

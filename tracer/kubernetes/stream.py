@@ -10,6 +10,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from tracer.numbers import json_int
+
 LONGEST = 8 << 20
 """Characters one object may have: etcd takes at most 1.5 MiB; more is not from an API server."""
 
@@ -28,7 +30,7 @@ class ListReader:
         self.rest: dict[str, Any] = {}
         self.done = False
         self._decoder = codecs.getincrementaldecoder("utf-8")()
-        self._json = json.JSONDecoder()
+        self._json = json.JSONDecoder(parse_int=json_int)
         self._text = ""
         self._place = 0
         self._begun = False
@@ -130,6 +132,6 @@ class LineReader:
 
 def _object(line: bytes) -> Any:
     try:
-        return json.loads(line)
+        return json.loads(line, parse_int=json_int)
     except ValueError as error:  # of UTF-8 or of JSON
         raise ValueError(f"not JSON: {line[:100]!r}") from error

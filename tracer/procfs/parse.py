@@ -174,7 +174,7 @@ def parse_namespace(link: str) -> int:
     Raises:
         ProcFormatError: when it has none.
     """
-    match = re.fullmatch(r"[a-z_]+:\[(\d+)\]", link)
+    match = re.fullmatch(r"[a-z_]+:\[([0-9]{1,20})\]", link)
     if match is None:
         raise ProcFormatError(f"cannot parse a namespace link of /proc: {link!r}")
     return int(match[1])

@@ -32,7 +32,7 @@ def parse_syscall(raw: bytes, machine: str) -> BlockedWait | None:
     """
     fields = raw.split()
     wait4, waitid = _NUMBERS.get(machine, (None, None))
-    if len(fields) < 5 or wait4 is None or not fields[0].isdigit():
+    if len(fields) < 5 or wait4 is None or not fields[0].isdigit() or len(fields[0]) > 9:
         return None
     try:
         arguments = [int(field, 16) for field in fields[1:5]]

@@ -17,6 +17,7 @@ from prometheus_client.exposition import choose_encoder
 from tracer.clock import boot_ns
 from tracer.errors import TEMPORARY_ERRNOS, PermanentError, UsageError
 from tracer.model.status import STALE_AFTER_SECONDS, StatusFunction, why_not_alive
+from tracer.numbers import shown
 
 _CONNECTIONS = 32
 """Connections at a time; further ones are closed, so that threads do not pile up."""
@@ -48,7 +49,9 @@ def parse_address(text: str) -> Address:
     host, colon, port = text.rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")
     bare = host[1:-1] if bracketed else host
-    if not colon or not (port.isascii() and port.isdigit() and int(port) <= 65535):
+    if not colon or not (
+        port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535
+    ):
         raise _bad_address(text)
     if bracketed or ":" in bare:
         try:
@@ -62,7 +65,7 @@ def parse_address(text: str) -> Address:
 
 def _bad_address(text: str) -> UsageError:
     return UsageError(
-        f"--metrics-address {text!r} is not HOST:PORT; write for example :9464,"
+        f"--metrics-address {shown(text)} is not HOST:PORT; write for example :9464,"
         " 127.0.0.1:9464 or [::1]:9464"
     )
 
