@@ -1,5 +1,7 @@
 """The clocks: one offset between them, however often it is asked for."""
 
+import subprocess
+import sys
 import time
 
 from tracer import clock
@@ -10,6 +12,18 @@ def test_a_moment_has_one_wall_time():
     first = clock.boot_to_wall_ns()
     assert {clock.boot_to_wall_ns() for _ in range(1000)} == {first}
     assert abs(clock.boot_ns() + first - time.time_ns()) < clock.NS // 100
+
+
+def test_the_wall_time_of_a_moment_is_the_same_in_every_process():
+    """People use the creation time of a process as a key."""
+    show = "from tracer.clock import boot_to_wall_ns; print(boot_to_wall_ns())"
+    running = [
+        subprocess.Popen([sys.executable, "-c", show], stdout=subprocess.PIPE, text=True)
+        for _ in range(30)
+    ]
+    offsets = {int(process.communicate()[0]) for process in running}
+    assert len(offsets) == 1
+    assert offsets.pop() % (clock.NS // 1000) == 0
 
 
 def test_a_step_of_the_wall_clock_is_followed(monkeypatch):

@@ -17,37 +17,46 @@ def boot_ns() -> int:
 
 
 class _BootToWall:
-    """What must be added to a boot time to get Unix time; does not change from line to line.
+    """What must be added to a boot time to get Unix time: the same in every process.
 
-    The two clocks cannot be read at the same moment, so each reading is slightly off. The
-    first one is kept until the wall clock is stepped. (NTP slews both clocks alike.)
+    Both clocks come from one timekeeper, and NTP slews them alike, so that their difference
+    stays the same until the wall clock is stepped. They cannot be read at the same moment:
+    each pair of readings bounds the difference to some hundred nanoseconds. Rounded to a
+    millisecond it is the same whoever reads it, and a process's creation time, which people
+    use as a key, is the same in every run.
     """
 
-    _STEP_NS = NS // 1000
-    _TRIES = 5
+    _ROUND_NS = NS // 1000
+    _STEP_NS = _ROUND_NS * 6 // 10
+    _TRIES = 16
+    _NARROW_NS = 200
 
     def __init__(self) -> None:
         self._offset_ns: int | None = None
 
     def __call__(self) -> int:
-        """Return nanoseconds."""
+        """Return nanoseconds, a whole number of milliseconds."""
         offset_ns = self._read()
         known = self._offset_ns
         if known is None or abs(offset_ns - known) > self._STEP_NS:
-            self._offset_ns = known = offset_ns
+            known = (offset_ns + self._ROUND_NS // 2) // self._ROUND_NS * self._ROUND_NS
+            self._offset_ns = known
         return known
 
     def _read(self) -> int:
-        """Read both clocks several times; the two that were read closest together count."""
-        readings = []
+        """Read the clocks until the bounds of their difference are narrow."""
+        low = high = 0
         for _ in range(self._TRIES):
             before = boot_ns()
             wall = time.time_ns()
-            took = boot_ns() - before
-            readings.append((took, wall - before - took // 2))
-            if took < self._STEP_NS // 10:
+            bounds = wall - boot_ns(), wall - before
+            if not low or bounds[0] > high or bounds[1] < low:  # the first, or after a step
+                low, high = bounds
+            else:
+                low, high = max(low, bounds[0]), min(high, bounds[1])
+            if high - low <= self._NARROW_NS:
                 break
-        return min(readings)[1]
+        return (low + high) // 2
 
 
 boot_to_wall_ns = _BootToWall()

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from support import records as made
 from support.schema import check_scan, problems
 
-from tracer.model import Attribution, Container, StormPhase, Waits
+from tracer.clock import TICK_NS
+from tracer.model import Attribution, Container, Owner, StormPhase, Waits
 from tracer.model.event import LEVELS, EventName
 from tracer.render.document import event_document, zombie_document
 from tracer.render.fields import FIELDS
@@ -51,6 +52,35 @@ def test_the_contracts_example():
     assert built["k8s"]["job"]["name"] == "pod-with-a-zombie"
     assert built["k8s"]["deployment"]["name"] is None
     assert built["cause"]["code"] == "parent_never_waits"
+
+
+@pytest.mark.parametrize(
+    ("owner", "controller", "names"),
+    [
+        (Owner("CronJob", "backup"), Owner("Job", "backup-29384720"),
+         {"cronjob": "backup", "job": "backup-29384720"}),
+        (Owner("Deployment", "web"), Owner("ReplicaSet", "web-7d4b9c8f6"),
+         {"deployment": "web", "replicaset": "web-7d4b9c8f6"}),
+        (Owner("Job", "migrate"), Owner("Job", "migrate"), {"job": "migrate"}),
+    ],
+)  # fmt: skip
+def test_owner_and_the_controller_between_have_their_names(owner, controller, names):
+    workload = replace(made.POD.workload, owner=owner, controller=controller)
+    k8s = scan(made.record(attribution=replace(made.POD, workload=workload)))["k8s"]
+    kinds = ("deployment", "replicaset", "statefulset", "daemonset", "job", "cronjob")
+    assert {kind: k8s[kind]["name"] for kind in kinds if k8s[kind]["name"]} == names
+
+
+def test_creation_time_is_that_of_the_tick_whatever_the_source_knows():
+    precise = made.child()
+    start = precise.identity.start_ticks * TICK_NS
+    times = {
+        scan(made.record(replace(precise, start_boot_ns=start + more)))["process"]["creation"][
+            "time"
+        ]
+        for more in (0, 1_234_567, TICK_NS - 1)
+    }
+    assert len(times) == 1
 
 
 @pytest.mark.parametrize(

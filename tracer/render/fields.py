@@ -7,7 +7,7 @@ The order is that of the contract.
 
 from collections.abc import Callable, Iterable, Mapping
 
-from tracer.clock import NS
+from tracer.clock import NS, TICK_NS
 from tracer.model import Attribution, Cause, Child, Container, Process, Storm, Waits, Workload
 from tracer.render.context import FieldContext
 from tracer.render.words import core_dumped, exit_code, exit_signal, state_name
@@ -56,9 +56,11 @@ def _container(get: Callable[[Container], object]) -> Getter:
 
 
 def _owner(kind: str) -> Getter:
-    return _workload(
-        lambda w: w.owner.name if w.owner is not None and w.owner.kind == kind else None
-    )
+    def name(workload: Workload) -> str | None:
+        owners = (workload.owner, workload.controller)
+        return next((one.name for one in owners if one is not None and one.kind == kind), None)
+
+    return _workload(name)
 
 
 def _pod_uid(context: FieldContext) -> str | None:
@@ -73,7 +75,10 @@ def _exit_time(context: FieldContext) -> str | None:
 
 
 def _creation_time(context: FieldContext) -> str | None:
-    return None if context.zombie is None else context.wall(context.zombie.child.start_boot_ns)
+    """Return its start in whole ticks, as /proc has it: the same with every source."""
+    if context.zombie is None:
+        return None
+    return context.wall(context.zombie.child.identity.start_ticks * TICK_NS)
 
 
 def _last_wait(context: FieldContext) -> float | None:
