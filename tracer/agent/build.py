@@ -22,7 +22,8 @@ from tracer.options import Options
 from tracer.procfs.fs import ProcFs
 from tracer.procfs.identity import read_cgroup
 from tracer.procfs.own_cgroup import read_own_cgroup
-from tracer.render.text import escape_untrusted
+from tracer.procfs.timens import time_namespace_problem
+from tracer.render.text import escape_untrusted, one_line
 from tracer.sources.core.source import CoreSource
 from tracer.sources.proc.source import ProcSource
 from tracer.sources.select import Makers
@@ -133,15 +134,30 @@ def _warn_of_pods_elsewhere(path: str, pod_uid: str, pods: PodCgroups) -> None:
     )
 
 
+def warn_of_time_namespace(proc: ProcFs) -> None:
+    """Log what goes wrong in a time namespace of this process's own."""
+    problem = time_namespace_problem(proc)
+    if problem is not None:
+        _log.warning("%s", problem)
+
+
 def start_logging(options: Options, handler: logging.Handler | None = None) -> None:
     """Send the program's own messages to a handler, by default to stderr, one per line."""
     logging.captureWarnings(capture=True)
+    to_stderr = logging.StreamHandler()
+    to_stderr.setFormatter(_OneLine("tracer: %(levelname)s: %(message)s"))
     logging.basicConfig(
         level=options.log_level.upper(),
-        format="tracer: %(levelname)s: %(message)s",
-        handlers=None if handler is None else [handler],
+        handlers=[to_stderr if handler is None else handler],
         force=handler is not None,
     )
+
+
+class _OneLine(logging.Formatter):
+    """Keeps a message on one line, whatever the API server or a tenant wrote into it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return one_line(super().format(record))
 
 
 def open_proc(options: Options) -> ProcFs:

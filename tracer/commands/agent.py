@@ -3,6 +3,7 @@
 import argparse
 import os
 import signal
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
@@ -125,6 +126,7 @@ def _engine(
     board = StatusBoard()
     others = [] if chosen.metrics_address is None else [_metrics(chosen, board, servers)]
     sink = Fanout([main_sink(checkpoint), *others])
+    build.warn_of_time_namespace(proc)
     sources = Supervisor(chosen.source, build.source_makers(chosen, proc))
     table = Table(chosen.min_age_ns, parent_identity=partial(living_process, proc))
     investigator = Investigator(proc, sources)
@@ -169,7 +171,9 @@ def _engine(
 
 
 def _live_sink(stop: StopRequest) -> Sink:
-    shown = LiveSink(on_closed=lambda: stop.request("stdout was closed"))
+    shown = LiveSink(
+        on_closed=lambda: stop.request("stdout was closed"), encoding=sys.stdout.encoding
+    )
     shown.start()
     return shown
 

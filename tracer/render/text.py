@@ -32,6 +32,11 @@ def escape_untrusted(text: str) -> str:
     return _without_towers(visible)
 
 
+def one_line(text: str) -> str:
+    """Join the lines of a message with spaces, and escape what others wrote into it."""
+    return escape_untrusted(" ".join(text.split()))
+
+
 @lru_cache(maxsize=1024)
 def _visible(character: str) -> str:
     hidden = (
