@@ -49,6 +49,22 @@ def explanation(kind=Kind.ZOMBIE, **changes):
     return replace(basis, **changes)
 
 
+@pytest.mark.parametrize("kind", [Kind.ZOMBIE, Kind.PARENT])
+def test_the_tree_shows_the_child_that_the_parent_waits_for(kind):
+    wanted = made.process(4711, comm="sleep\x1b", vpid=9, parent_pid=PARENT.identity.pid)
+    tree = text(explanation(kind, waited_for=wanted)).partition("Tree")[2].partition("\n\n")[0]
+    assert (
+        "└─ 4711 (sleep\\x1b)  PID 9 in its PID namespace, sleeping, its parent waits for" in tree
+    )
+    dead = explanation(kind).records[0].zombie.child
+    asked = made.process(dead.identity.pid, state="Z", parent_pid=PARENT.identity.pid)
+    marked = text(explanation(kind, waited_for=replace(asked, identity=dead.identity)))
+    assert "<defunct>, its parent waits for this child" in marked
+    assert marked.count(str(dead.identity.pid)) == text(explanation(kind)).count(
+        str(dead.identity.pid)
+    )
+
+
 def text(of, **options):
     return render_explanation(of, to_wall_ns=made.TO_WALL_NS, **options)
 

@@ -8,8 +8,10 @@ from tracer.clock import NS, boot_ns
 from tracer.commands.family import Family, look
 from tracer.commands.knowledge import Knowledge
 from tracer.commands.zombie_records import RecordBuilder
+from tracer.diagnosis.parent import ParentView, named
 from tracer.diagnosis.rules import remediation_steps
-from tracer.model import Child, Evidence, Identity, Process, Record
+from tracer.model import Child, Evidence, Identity, Process, Record, WaitFor
+from tracer.procfs.fs import ProcFs
 from tracer.render.explanation import Explanation, Kind
 
 _MAX_ANCESTORS = 64
@@ -109,6 +111,7 @@ class Explainer:
             source=self._knowledge.source.name,
             subject=view.process,
             view=view,
+            waited_for=self._waited_for(view),
             ancestors=self._ancestors(view.process),
             records=(record,),
             family=after.died,
@@ -132,6 +135,7 @@ class Explainer:
             source=self._knowledge.source.name,
             subject=process,
             view=view,
+            waited_for=self._waited_for(view),
             ancestors=self._ancestors(process),
             records=tuple(record for record, _ in diagnosed),
             family=family.died,
@@ -151,6 +155,20 @@ class Explainer:
             return None
         return sum(child not in family.pids for child in self._knowledge.proc.children(pid))
 
+    def _waited_for(self, view: ParentView) -> Process | None:
+        """Return the child that a process waits for, by its latest call or the one it is in."""
+        numbers = {one.number for one in view.blocked if one.wanted is WaitFor.PROCESS}
+        if view.waited_for is not None or view.process is None or not numbers:
+            return view.waited_for
+        # The call has the child's pid in the caller's PID namespace.
+        pid, proc = view.process.identity.pid, self._knowledge.proc
+        depth = len(_vpids(proc, pid)) - 1
+        for child in proc.children(pid):
+            vpids = _vpids(proc, child)
+            if 0 <= depth < len(vpids) and vpids[depth] in numbers:
+                return named(proc, child)
+        return None
+
     def _ancestors(self, process: Process | None) -> tuple[Process, ...]:
         """Return its ancestors from the init of its pid namespace down, and itself."""
         ancestry: list[Process] = []
@@ -160,6 +178,11 @@ class Explainer:
                 break
             process = self._knowledge.proc.process(process.parent_pid)
         return tuple(reversed(ancestry))
+
+
+def _vpids(proc: ProcFs, pid: int) -> tuple[int, ...]:
+    status = proc.status(pid)
+    return () if status is None else status.vpids
 
 
 def _steps(diagnosed: Sequence[tuple[Record, Evidence]]) -> tuple[str, ...]:

@@ -49,6 +49,7 @@ class Explanation:
             be a million of them.
         attribution: the pod or unit of the zombie, or of the process.
         forker: the process that forked the subject.
+        waited_for: the child that the subject waits for; None when it names none.
         living_children: of the subject; None when not counted.
         steps: what to do.
     """
@@ -65,5 +66,6 @@ class Explanation:
     family: Sequence[int]
     attribution: Attribution
     forker: Forker | None = None
+    waited_for: Process | None = None
     living_children: int | None = None
     steps: tuple[str, ...] = ()

@@ -4,7 +4,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Sequence
 
-from tracer.clock import rfc3339
+from tracer.clock import TICK_NS, rfc3339
 from tracer.durations import short_duration
 from tracer.model import BlockedWait, Child, Process, WaitFor
 from tracer.render.explanation import Explanation, Kind
@@ -16,6 +16,7 @@ _BINS = 12
 _BAR = 40
 _COLUMNS = 96
 
+_WAITED_FOR = "its parent waits for this child"
 _DEAD_LEADER = (
     "is alive and not a zombie: its main thread has exited, other threads are still running."
 )
@@ -137,7 +138,7 @@ def _history(explanation: Explanation, to_wall_ns: int) -> list[str]:
     by = "an unknown process"
     if child.forker is not None:
         by = _name(child.forker.identity.pid, child.forker.comm)
-    lines = [f"{at(child.start_boot_ns)}  forked by {by}"]
+    lines = [f"{at(child.identity.start_ticks * TICK_NS)}  forked by {by}"]
     if child.dead_since_boot_ns is not None:
         about = "" if child.exit_boot_ns is not None else " (time estimated from when it last ran)"
         lines.append(f"{at(child.dead_since_boot_ns)}  {_ended(child)}{about}")
@@ -154,12 +155,24 @@ def _tree(explanation: Explanation) -> list[str]:
         lines.append(branch + _node(process))
     depth = len(lines)
     branch = "   " * (depth - 1) + "└─ " if depth else ""
-    for record in explanation.records[:3]:
-        child = record.zombie.child
-        lines.append(f"{branch}{_name(child.identity.pid, child.comm)} <defunct>")
-    more = len(explanation.family) - len(explanation.records[:3])
-    if more > 0:
-        lines.append(f"{branch}… and {_many(more, 'more zombie', 'zombies')}")
+    return lines + [branch + line for line in _children(explanation)]
+
+
+def _children(explanation: Explanation) -> list[str]:
+    """Return the child that the parent waits for, the first zombies, and how many more."""
+    wanted = explanation.waited_for
+    shown = [record.zombie.child for record in explanation.records[:3]]
+    left = len(explanation.family) - len(shown)
+    lines = []
+    for child in shown:
+        asked = wanted is not None and wanted.identity == child.identity
+        note = f", {_WAITED_FOR}" if asked else ""
+        lines.append(f"{_name(child.identity.pid, child.comm)} <defunct>{note}")
+    if wanted is not None and wanted.identity not in {child.identity for child in shown}:
+        lines.insert(0, f"{_node(wanted)}, {_WAITED_FOR}")
+        left -= wanted.identity in {child.identity for child in explanation.family}
+    if left > 0:
+        lines.append(f"… and {_many(left, 'more zombie', 'zombies')}")
     return lines
 
 
