@@ -1,6 +1,9 @@
 """Which source to use: the one asked for, or the first of the order that starts."""
 
+import os
+import re
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 from tracer.errors import PermanentError, TemporaryError, classified
@@ -8,6 +11,12 @@ from tracer.model import Source
 
 ORDER = ("core", "bcc", "proc")
 """From the one that sees most to the one that works everywhere."""
+
+NEEDS_ROOT = (
+    "needs root: sudo tracer …; without root, or CAP_BPF and CAP_PERFMON, only /proc can be read:"
+    " no exit times, no forking processes, few causes"
+)
+_CAP_BPF, _CAP_SYS_ADMIN = 39, 21  # include/uapi/linux/capability.h
 
 Makers = Mapping[str, Callable[[], Source]]
 """How to construct each source, by name. A missing name is a source that is not to be tried."""
@@ -25,7 +34,8 @@ class Opened(NamedTuple):
     @property
     def reason(self) -> str:
         """Why it is this source, for `source.reason`."""
-        return "; ".join([*map(str, self.failures.values()), f"{self.source.name} works"])
+        reasons = dict.fromkeys(map(str, self.failures.values()))  # one of them for both: root
+        return "; ".join([*reasons, f"{self.source.name} works"])
 
 
 def open_source(name: str, *, make: Makers) -> tuple[Source, str]:
@@ -76,6 +86,16 @@ def open_first(names: Iterable[str], *, make: Makers, before: str | None = None)
     raise PermanentError(text)
 
 
+def lacks_rights() -> bool:
+    """Return whether this process may not load BPF programs: not as root, without CAP_BPF."""
+    if not os.geteuid():
+        return False
+    status = Path("/proc/self/status").read_text("ascii", "replace")
+    found = re.search(r"^CapEff:\s*([0-9a-f]+)$", status, re.MULTILINE)
+    held = int(found[1], 16) if found else 0
+    return not held & (1 << _CAP_BPF | 1 << _CAP_SYS_ADMIN)
+
+
 def start(name: str, make: Makers) -> Source:
     """Construct and start one source; when that fails nothing stays attached.
 
@@ -93,6 +113,8 @@ def start(name: str, make: Makers) -> Source:
         match classified(error):
             case TemporaryError() as known:
                 raise TemporaryError(f"{name} cannot start at the moment: {known}") from error
+            case PermanentError() if name != "proc" and lacks_rights():
+                raise PermanentError(NEEDS_ROOT) from error
             case PermanentError() as known:
                 raise PermanentError(f"{name} cannot work here: {known}") from error
             case _:
