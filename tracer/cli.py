@@ -1,6 +1,7 @@
 """The command line: parses it, runs a command, turns errors into one line and a status."""
 
 import errno
+import io
 import os
 import signal
 import sys
@@ -18,6 +19,7 @@ from tracer.errors import (
     UsageError,
     internal_error,
 )
+from tracer.render import plain
 
 INTERRUPTED_STATUS = 130
 
@@ -56,8 +58,9 @@ def kubectl_main() -> int:
 
 def _guarded(command: Callable[[], int]) -> int:
     """Run a command; an error becomes one line and a status."""
-    _replace_closed_streams()
     try:
+        _replace_closed_streams()
+        _replace_unencodable()
         return _flushed(command)
     except UsageError as error:
         return _say(error, USAGE_STATUS)
@@ -103,19 +106,32 @@ def _drop_output() -> None:
 def _replace_closed_streams() -> None:
     """Open the streams that the caller closed (`>&-`): our next file would get their number.
 
-    A closed stdout becomes a pipe without a reader, which every command handles.
+    Raises:
+        PermanentError: stdout was closed. Nothing has begun yet, so that nothing is lost.
     """
+    closed = False
     if sys.stdin is None:
         sys.stdin = Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115 - stays open
     if sys.stdout is None:
-        reader, writer = os.pipe()
-        os.dup2(writer, 1)
-        os.close(writer)
-        if reader != 1:
-            os.close(reader)
-        sys.stdout = os.fdopen(1, "w")
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - stays open
+        closed = True
     if sys.stderr is None:
         sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - stays open
+    if closed:
+        raise PermanentError(
+            "standard output is closed, so nothing can be written; redirect it to a file, or to"
+            " /dev/null to discard the output"
+        )
+
+
+def _replace_unencodable() -> None:
+    """Let no name and no sign of ours be an error where the streams take ASCII only."""
+    plain.register()
+    names = ("LC_ALL", "LC_CTYPE", "LANG")
+    encoding = "ascii" if plain.wants_ascii(*map(os.environ.get, names)) else None
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding=encoding, errors=plain.PLAIN)
 
 
 def _run(arguments: Sequence[str], no_agent: str | None) -> int:
@@ -130,6 +146,7 @@ def _run(arguments: Sequence[str], no_agent: str | None) -> int:
 
 
 def _say(error: TracerError, status: int) -> int:
-    text = " ".join(str(error).split())
-    print(f"tracer: error: {text}", file=sys.stderr)
+    from tracer.commands.say import say  # noqa: PLC0415 - only for an error
+
+    say(f"error: {error}")
     return status

@@ -137,3 +137,26 @@ def test_labels_that_are_not_known_match_no_selector():
     logged = pod(labels=(), source=WorkloadSource.NODE_LOGS)
     assert not Filters(selector=parse_selector("!canary")).matches(logged)
     assert Filters(namespaces=frozenset({"shop"})).matches(logged)
+
+
+@pytest.mark.parametrize(
+    ("filters", "elsewhere", "text"),
+    [
+        (Filters(), 0, "no zombies"),
+        (Filters(frozenset({"typo"})), 316, "no zombies in namespace typo (316 elsewhere)"),
+        (Filters(frozenset({"typo"})), 0, "no zombies in namespace typo"),
+        (
+            Filters(frozenset({"b", "a"}), frozenset({"web"}), frozenset({"app"})),
+            1,
+            "no zombies in namespace a or b, pod web, container app (1 elsewhere)",
+        ),
+        (
+            Filters(selector=parse_selector("app=web")),
+            2,
+            "no zombies with these labels (2 elsewhere)",
+        ),
+        (Filters(pods_only=True), 3, "no zombies in pods (3 elsewhere)"),
+    ],
+)
+def test_what_to_say_when_no_zombie_passes(filters, elsewhere, text):
+    assert filters.describe_none(elsewhere) == text

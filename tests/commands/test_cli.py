@@ -204,14 +204,93 @@ def as_nobody():
     return (*opened, *NOBODY)
 
 
+@pytest.mark.kernel
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("explain", "000000000001" + "9" * 5000), "PID '0000"),
+        (("--map-entries", "9" * 5000), "--map-entries '9999"),
+        (("--min-age", "9" * 5000 + "s"), "--min-age: '9999"),
+        (("--metrics-address", ":" + "9" * 5000), "--metrics-address ':9999"),
+        (("emulate", "--count", "1" + "0" * 5000), "--count: '1000"),
+        (("emulate", "--rate", "9" * 5000), "--rate: '9999"),
+        (("explain", "1", "--watch", "9" * 5000), "--watch: '9999"),
+    ],
+)
+def test_numbers_of_5000_digits(arguments, named):
+    """Python's int() refuses more than 4,300 digits with an error of its own."""
+    line = one_line(tracer(*arguments), 2)
+    assert named in line
+    assert len(line) < 300
+
+
+@pytest.mark.parametrize("command", [(), ("--follow",), ("scan",)])
+@pytest.mark.parametrize("value", ["-5s", "-5", "-.5s"])
+def test_a_negative_age_is_a_value_and_not_an_option(command, value):
+    line = one_line(tracer(*command, "--min-age", value), 2)
+    assert f"--min-age: '{value}' is not a duration (it is negative)" in line
+
+
+@pytest.mark.parametrize("wrong", ["\x7f", "\x1b[2J", "\x9b2J", "\u202e"])
+def test_what_a_user_wrote_is_escaped_in_an_error(wrong):
+    line = one_line(tracer("--min-age", f"5{wrong}"), 2)
+    assert wrong[0] not in line
+
+
+def test_the_filters_are_named_when_nothing_passes():
+    with zombies(2):
+        done = tracer("scan", "--source", "proc", "-n", "typo\x1b", *QUIET)
+    assert done.returncode == 0
+    assert re.fullmatch(
+        r"no zombies in namespace typo\\x1b \([1-9][0-9]* elsewhere\)", done.stderr.strip()
+    )
+
+
+def test_creation_time_is_the_same_in_every_run_and_with_every_source():
+    with zombies(1) as family:
+        pid = family.pids[0]
+
+        def created(source):
+            done = tracer("scan", "-o", "json", "--source", source, *QUIET)
+            if source != "proc" and done.returncode == 3:
+                require(found=False, why=f"the {source} source cannot work here")
+            found = {one["process"]["pid"]: one["process"] for one in json.loads(done.stdout)}
+            return found[pid]["creation"]["time"]
+
+        with ThreadPoolExecutor(4) as pool:
+            times = set(pool.map(created, ["proc"] * 26 + ["core"] * 4))
+    assert len(times) == 1, times
+
+
+ASCII = ({"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C"}, {"LC_ALL": "POSIX", "LANG": "C.UTF-8"})
+
+
+@pytest.mark.parametrize("variables", ASCII, ids=str)
+def test_output_that_takes_ascii_only(variables):
+    with zombies(1, comm="caf\u00e9 \u2026") as family:
+        pid = str(family.pids[0])
+        for command in (
+            ("scan", "--source", "proc", "--by", "zombie", "-o", "wide"),
+            ("scan", "--source", "proc", "-o", "json"),
+            ("explain", pid, "--source", "proc", "--watch", "0s"),
+            ("--help",),
+        ):
+            where = () if command == ("--help",) else ("--no-kubernetes",)
+            done = tracer(*command, *where, env=variables)
+            assert (done.returncode, done.stdout.isascii()) == (0, True), done.stderr
+            if "json" in command:
+                names = [one["process"]["executable"]["name"] for one in json.loads(done.stdout)]
+                assert any(name.startswith("caf") for name in names)
+
+
 def test_without_root():
     nobody = as_nobody()
     line = one_line(tracer("--follow", "--source", "core", *QUIET, wrapper=nobody), 3)
     reason = stopped(tracer("--source", "core", *QUIET, wrapper=nobody))
     assert reason.partition("libbpf")[0] in line
-    assert "run as root" in reason
+    assert reason.startswith("needs root: sudo tracer")
     assert "CAP_BPF" in reason
-    assert "root" in stopped(tracer("--source", "bcc", *QUIET, wrapper=nobody))
+    assert "needs root" in stopped(tracer("--source", "bcc", *QUIET, wrapper=nobody))
     with zombies(2) as family:
         done = tracer("scan", "--source", "proc", "-o", "json", *QUIET, wrapper=nobody)
         assert (done.returncode, done.stderr) == (0, "")
@@ -222,7 +301,8 @@ def test_without_root():
     fallen_back = tracer("scan", "-o", "json", *QUIET, wrapper=nobody)
     assert fallen_back.returncode == 0
     [why] = fallen_back.stderr.splitlines()
-    assert re.search("core .*run as root.*bcc .*proc works", why)
+    assert re.fullmatch("tracer: needs root: sudo tracer …; .*; proc works", why)
+    assert "libbpf" not in why
 
 
 @pytest.mark.kernel
@@ -343,9 +423,12 @@ def test_a_reader_that_never_read(command):
 @pytest.mark.kernel
 @pytest.mark.parametrize("command", ["", "--follow", "scan -o json"])
 def test_closed_streams(command):
-    """`>&-`: no file of ours may take the number of a stream that somebody closed."""
+    """`>&-`: the output cannot be written, and nothing that would be lost has begun."""
     done = shell(f"$TRACER {command} $QUIET >&- <&-")
-    assert (done.returncode, done.stderr, done.stdout) == (0, "", "")
+    assert "standard output is closed" in one_line(done, 3)
+    assert done.stdout == ""
+    done = shell(f"$TRACER {command} $QUIET >&- 2>&-")
+    assert (done.returncode, done.stderr, done.stdout) == (3, "", "")
     done = shell("$TRACER --min-age soon 2>&-")
     assert (done.returncode, done.stderr, done.stdout) == (2, "", "")
 

@@ -32,6 +32,28 @@ class Filters:
         """Whether the pod's names or labels must be known to decide."""
         return bool(self.namespaces or self.pods or self.containers or self.selector)
 
+    def describe_none(self, elsewhere: int) -> str:
+        """Return what to say when no zombie passes.
+
+        Args:
+            elsewhere: how many zombies do not pass.
+        """
+        places = [
+            f"{kind} {' or '.join(sorted(names))}"
+            for kind, names in (
+                ("namespace", self.namespaces),
+                ("pod", self.pods),
+                ("container", self.containers),
+            )
+            if names
+        ]
+        if self.pods_only and not places:
+            places = ["pods"]
+        where = f" in {', '.join(places)}" if places else ""
+        labels = " with these labels" if self.selector else ""
+        others = f" ({elsewhere} elsewhere)" if elsewhere else ""
+        return f"no zombies{where}{labels}{others}"
+
     def matches(self, attribution: Attribution) -> bool:
         """Return whether a zombie with this attribution passes.
 

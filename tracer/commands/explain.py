@@ -1,7 +1,6 @@
 """`tracer explain PID`: why one process is a zombie, or leaves zombies, and what to do."""
 
 import argparse
-import json
 from typing import Any, NamedTuple
 
 from tracer import options
@@ -14,8 +13,10 @@ from tracer.commands.output import Output, OwnOutput
 from tracer.durations import exact_duration, parse_duration
 from tracer.errors import UsageError
 from tracer.model import Identity
+from tracer.numbers import shown, whole_number
 from tracer.options import Options
 from tracer.render.explanation_text import render_explanation
+from tracer.render.json_text import json_text
 
 NOT_FOUND_STATUS = 1
 _WATCH = "2s"
@@ -95,6 +96,7 @@ def run(args: argparse.Namespace) -> int:
     chosen = options.read(args, min_age="0s")
     build.start_logging(chosen)
     proc, output = build.open_proc(chosen), OwnOutput()
+    build.warn_of_time_namespace(proc)
     if proc.stat(question.pid) is None:
         return _not_found(question.pid, output)
     with own_knowledge(
@@ -116,12 +118,13 @@ def read_question(args: argparse.Namespace) -> Question:
 
 
 def _pid(text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or not 0 < int(text[:12]) < 1 << 31:
+    pid = whole_number(text, 1, (1 << 31) - 1)
+    if pid is None:
         raise UsageError(
-            f"PID {text!r} is not a process id; write a number such as 4711, as ps on the node"
+            f"PID {shown(text)} is not a process id; write a number such as 4711, as ps on the node"
             " shows it"
         )
-    return int(text)
+    return pid
 
 
 def _not_found(pid: int, output: Output) -> int:
@@ -153,7 +156,7 @@ def show(question: Question, chosen: Options, knowledge: Knowledge, output: Outp
         document = explanation_document(
             explanation, node_name=chosen.node_name, to_wall_ns=to_wall_ns
         )
-        output.out(json.dumps(document, indent=2, ensure_ascii=True) + "\n")
+        output.out(json_text(document) + "\n")
         return 0
     columns = min(output.columns or _WIDEST, _WIDEST)
     output.out(render_explanation(explanation, to_wall_ns=to_wall_ns, columns=columns))

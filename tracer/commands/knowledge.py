@@ -14,6 +14,7 @@ from tracer.commands.saved_facts import SavedFacts
 from tracer.model import Source
 from tracer.options import Options
 from tracer.procfs.fs import ProcFs
+from tracer.render.text import one_line
 from tracer.sources.core.source import CoreSource
 from tracer.sources.select import Makers, open_source
 
@@ -65,7 +66,7 @@ def own_knowledge(
                 " parents until now are unknown\n"
             )
         if source.name != "core" and chosen.source == "auto":
-            output.err(f"tracer: {reason}\n")
+            output.err(f"tracer: {one_line(reason)}\n")
         found = build.identification(chosen, proc)
         yield Knowledge(
             proc,

@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from tracer.commands.kubectl_agents import Kubectl, Result
 from tracer.errors import PermanentError, UsageError
+from tracer.render.json_text import json_text
 from tracer.render.text import escape_untrusted
 
 _VALUED = ("--context", "--agents-in", "--node")
@@ -138,7 +139,7 @@ def _print_merged(results: Sequence[Result]) -> int:
         except ValueError:
             _complain(result)
             status = max(status, 3)
-    print(json.dumps(merged, ensure_ascii=False, indent=1))
+    print(json_text(merged, indent=1))
     return status
 
 

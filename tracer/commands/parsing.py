@@ -2,8 +2,9 @@
 
 import argparse
 import importlib
+import re
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from tracer import __version__
 from tracer.errors import UsageError
@@ -32,7 +33,16 @@ one, or with --source, --proc-root, --kubeconfig or --no-kubernetes, they trace 
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are UsageErrors: one line with the remedy."""
+    """A parser whose errors are UsageErrors: one line with the remedy.
+
+    A value such as -5s is a value: only what does not begin with a digit is an option.
+    """
+
+    _negative_number_matcher = re.compile(r"^-\.?\d")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._negative_number_matcher = _Parser._negative_number_matcher
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message} (see `{self.prog} --help`)")

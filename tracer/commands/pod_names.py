@@ -4,6 +4,7 @@ import time
 
 from tracer.commands.output import Output
 from tracer.kubernetes.watch import PodWatch
+from tracer.render.text import one_line
 
 _WAIT_SECONDS = 3.0
 
@@ -18,4 +19,5 @@ def wait_for_pod_names(pods: PodWatch | None, output: Output) -> None:
         time.sleep(0.01)
     if not pods.synced:
         reason = pods.last_error or f"no answer within {_WAIT_SECONDS:g} s"
-        output.err(f"tracer: pod names come from the node's log folders only: {reason}\n")
+        text = one_line(f"pod names come from the node's log folders only: {reason}")
+        output.err(f"tracer: {text}\n")

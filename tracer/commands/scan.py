@@ -16,6 +16,7 @@ from tracer.errors import UsageError
 from tracer.options import Options
 from tracer.render.groups import Group
 from tracer.render.table import BY_PARENT, BY_POD, BY_ZOMBIE, table_lines
+from tracer.render.text import one_line
 
 MIN_AGE = "0s"
 ZOMBIES_FOUND_STATUS = 1
@@ -82,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
     chosen = options.read(args, min_age=MIN_AGE)
     build.start_logging(chosen)
     proc, output = build.open_proc(chosen), OwnOutput()
+    build.warn_of_time_namespace(proc)
     with own_knowledge(chosen, proc, output, no_agent=args.no_agent, only_look=True) as knowledge:
         return show(view, chosen, knowledge, output)
 
@@ -139,7 +141,7 @@ def show(view: View, chosen: Options, knowledge: Knowledge, output: Output) -> i
         if rows.count:
             _in_pieces(chain([heading], lines), output)
         else:
-            output.err("no zombies\n")
+            output.err(one_line(chosen.filters.describe_none(scan.elsewhere)) + "\n")
     if scan.left_out:
         output.err(
             f"{scan.left_out} more zombies are not listed; show fewer with --namespace, --pod or"

@@ -55,11 +55,13 @@ class Scan:
         knowledge: what it draws on.
 
     Attributes:
+        elsewhere: zombies that the filters left out.
         left_out: zombies that no row stands for.
         parents_left_out: whether rows of pods count only some of the parents.
     """
 
     def __init__(self, chosen: Options, knowledge: Knowledge) -> None:
+        self.elsewhere = 0
         self.left_out = 0
         self.parents_left_out = False
         self._chosen = chosen
@@ -107,6 +109,7 @@ class Scan:
             self._zombies_of[key[2]] = self._zombies_of.get(key[2], 0) + 1
             place = (key[2], key[4:]) if snapshot.has_cgroups else None
             if not self._accepts(snapshot, index, place):
+                self.elsewhere += 1
                 continue
             if len(found) == MOST_ZOMBIES:
                 self.left_out += 1
@@ -144,6 +147,8 @@ class Scan:
                 self._count_one_more(counted, snapshot, index, since)
             elif self._accepts(snapshot, index, place):
                 counts[place] = _Counted(snapshot.child(index), since)
+            else:
+                self.elsewhere += 1
         for (parent_pid, _), counted in counts.items():
             self._zombies_of[parent_pid] = self._zombies_of.get(parent_pid, 0) + counted.zombies
         return self._most(counts, by=by)

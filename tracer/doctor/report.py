@@ -1,10 +1,10 @@
 """A report as text and as JSON, from the same fields."""
 
-import json
 import textwrap
 from dataclasses import asdict
 
 from tracer.doctor.check import Report, Status
+from tracer.render.json_text import json_text
 from tracer.render.text import escape_untrusted
 
 _COLUMNS = 100
@@ -19,7 +19,7 @@ _LABELS = {
 
 def as_json(report: Report) -> str:
     """Return one JSON object: `checks` and `source`."""
-    return json.dumps(asdict(report), indent=2)
+    return json_text(asdict(report))
 
 
 def as_text(report: Report) -> str:

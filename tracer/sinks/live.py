@@ -7,6 +7,7 @@ from datetime import datetime, tzinfo
 from tracer.clock import boot_to_wall_ns
 from tracer.model.event import Event
 from tracer.render.live import MAX_COLUMNS, Frame, LiveView
+from tracer.render.plain import PLAIN
 from tracer.sinks.writer import LineWriter
 
 QUEUE_LIMIT = 5_000
@@ -42,6 +43,7 @@ class LiveSink:
         written: called, in the sink's thread, after an event is shown.
         on_closed: called once, in the sink's thread, when the reader is gone.
         to_wall_ns: returns what must be added to a boot time to get Unix time.
+        encoding: of the terminal; the command line has registered what replaces the rest.
     """
 
     def __init__(
@@ -54,12 +56,14 @@ class LiveSink:
         written: Callable[[Event], None] | None = None,
         on_closed: Callable[[], None] | None = None,
         to_wall_ns: Callable[[], int] = boot_to_wall_ns,
+        encoding: str = "utf-8",
     ) -> None:
         environment = os.environ if environment is None else environment
         terminal = os.isatty(descriptor)
         colour = wants_colour(environment, terminal=terminal)
         self._descriptor = descriptor
         self._to_wall_ns = to_wall_ns
+        self._encoding = encoding
         self._columns = self._usable_columns()
         self._view = LiveView(
             zone=zone or datetime.now().astimezone().tzinfo,
@@ -107,10 +111,12 @@ class LiveSink:
         if columns != self._columns:
             self._columns = columns
             self._view.resize(columns)
-        return frame_bytes(self._view.frame(event, to_wall_ns=self._to_wall_ns()))
+        frame = self._view.frame(event, to_wall_ns=self._to_wall_ns())
+        return frame_bytes(frame, self._encoding)
 
 
-def frame_bytes(frame: Frame) -> bytes:
+def frame_bytes(frame: Frame, encoding: str = "utf-8") -> bytes:
     """Encode a frame: move up to what it replaces and clear that first."""
     up = f"\x1b[{frame.replaces}A\x1b[J" if frame.replaces else ""
-    return (up + "".join(f"{line}\n" for line in frame.lines)).encode()
+    text = up + "".join(f"{line}\n" for line in frame.lines)
+    return text.encode() if encoding == "utf-8" else text.encode(encoding, PLAIN)
