@@ -1,6 +1,7 @@
 """Where this node's kubelet puts pods, found from the agent's own cgroup."""
 
 import json
+import shlex
 import subprocess
 import sys
 import uuid
@@ -138,7 +139,9 @@ def test_paths_of_the_kernel_are_read_from_the_root_of_a_node_in_a_container():
     assert unknown.from_kernel(f"/docker/{NODE}{other}") is None
     relative = "/../.." + other.removeprefix("/kubelet.slice/kubelet-kubepods.slice")
     assert unknown.with_base_from(f"/docker/{NODE}{other}", "/") is unknown
-    known = unknown.with_base_from(f"/docker/{NODE}{other}", relative)
+    assert unknown.with_base_from(f"/docker/{NODE}{other}", relative) is unknown
+    assert unknown.with_base_from(f"/docker/{NODE}{other}", f"/x{other}") is unknown
+    known = unknown.with_base_from(f"/docker/{NODE}{other}", unknown.from_proc(relative))
     assert known.kernel_base == ("docker", NODE)
     assert known.from_kernel(f"/docker/{NODE}{other}") == other
     assert known.from_kernel(f"/docker/{ID}{other}") is None
@@ -229,35 +232,84 @@ rmdir {mount}{own}
 """
 
 
-@kernel
-def test_own_cgroup_on_a_node_that_is_a_container():
-    """The kind of node that kind and minikube's docker driver make."""
-    own, _, root = LAYOUTS["kubelet.slice"]
-    node_name = f"docker/{uuid.uuid4().hex}{uuid.uuid4().hex}"
+def run_on_a_node_in_a_container(own, program, *arguments, pod=None):
+    """Run a program in a pod of a node with its own cgroup namespace and pid namespace.
+
+    Args:
+        own: the cgroup of the program, from the node's root.
+        program: Python.
+        arguments: of the program.
+        pod: another pod's cgroup; its zombie's parent is `$POD_COMMAND`.
+    """
     mount = unified()
-    script = NODE_INIT.format(mount=mount, own=own, agent=f'"{sys.executable}" -c "$READ" {OWN}')
+    agent = shlex.join([sys.executable, "-c", program, *arguments])
+    script = NODE_INIT.format(mount=mount, own=own, agent=agent)
+    if pod is not None:
+        script = script.replace("mkdir", ZOMBIE.format(folder=f"{mount}{pod}") + "mkdir", 1)
+        script += f"kill $POD; wait $POD || true; rmdir {mount}{pod}"
     with ExitStack() as stack:
-        node = stack.enter_context(cgroup(mount, node_name))
-        for depth in range(1, len(segments(own)) + 1):
-            part = "/" + "/".join(segments(own)[:depth])
-            stack.callback(remove, node / part.lstrip("/"))
+        node = stack.enter_context(cgroup(mount, f"docker/{uuid.uuid4().hex}{uuid.uuid4().hex}"))
+        for path in filter(None, (own, pod)):
+            for depth in range(1, len(segments(path)) + 1):
+                stack.callback(remove, node / "/".join(segments(path)[:depth]))
+        inside = "exec unshare --cgroup --mount --pid --fork --kill-child sh -ec"
         done = subprocess.run(
-            [
-                "sh",
-                "-ec",
-                f'echo 0 > {node}/cgroup.procs; exec unshare --cgroup --mount --pid --fork sh -ec "$NODE"',
-            ],
+            ["sh", "-ec", f'echo 0 > {node}/cgroup.procs; {inside} "$0"', script],
             check=False,
-            env={
-                "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-                "NODE": script,
-                "READ": READ,
-                "PYTHONPATH": ".",
-            },
             capture_output=True,
             text=True,
         )
     assert done.returncode == 0, done.stderr
-    paths, relative, initial, _ = json.loads(done.stdout)
+    return json.loads(done.stdout)
+
+
+@kernel
+def test_own_cgroup_on_a_node_that_is_a_container():
+    """The kind of node that kind and minikube's docker driver make."""
+    own, _, root = LAYOUTS["kubelet.slice"]
+    paths, relative, initial, _ = run_on_a_node_in_a_container(own, READ, OWN)
     assert (own in paths, relative, initial) == (True, True, False)
     assert str(choose_pod_cgroups(OwnCgroup(tuple(paths), relative, initial)).roots) == root
+
+
+ZOMBIE = """
+mkdir -p {folder}
+sh -c 'echo 0 > {folder}/cgroup.procs; sh -c : & exec sleep 600' &
+POD=$!
+while ! grep -q ' Z ' /proc/[0-9]*/stat; do :; done
+"""
+
+ATTRIBUTE = """
+import json, sys
+from functools import partial
+from tracer.attribution.attributor import Attributor
+from tracer.attribution.pod_cgroups import choose_pod_cgroups
+from tracer.procfs.fs import ProcFs
+from tracer.procfs.identity import read_cgroup
+from tracer.procfs.own_cgroup import read_own_cgroup
+from tracer.sources.core.source import CoreSource
+
+proc = ProcFs()
+own = read_own_cgroup(proc, sys.argv[1])
+detect = partial(choose_pod_cgroups, own, pod_uid=sys.argv[1])
+attributor = Attributor(partial(read_cgroup, proc), None, None, detect=detect)
+source = CoreSource(min_age_ns=0)
+source.start()
+snapshot = source.snapshot()
+found = []
+for place, _ in enumerate(snapshot.keys()):
+    child = snapshot.child(place)
+    one = attributor.attribute(child, None)
+    found.append([child.cgroup.path, one.cgroup.origin, one.container and one.container.pod_uid])
+source.close()
+print(json.dumps(found))
+"""
+
+
+@kernel
+def test_kernel_named_cgroup_of_a_pod_on_a_node_that_is_a_container():
+    own, other, _ = LAYOUTS["kubelet.slice"]
+    found = run_on_a_node_in_a_container(own, ATTRIBUTE, OWN, pod=other)
+    [zombie] = [one for one in found if OTHER_ in one[0]]
+    assert zombie[0].startswith("/docker/")
+    assert zombie[1:] == ["kernel", OTHER]

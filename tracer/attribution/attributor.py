@@ -19,7 +19,7 @@ from functools import reduce
 
 from tracer.attribution import cgroup
 from tracer.attribution.pod_cgroups import PodCgroups
-from tracer.attribution.pod_roots import pod_named
+from tracer.attribution.pod_search import PodSearch, is_in_pod
 from tracer.clock import NS, boot_ns
 from tracer.kubernetes.index import PodIndex
 from tracer.kubernetes.node_logs import NodeLogs
@@ -41,9 +41,6 @@ _AWAIT_NS = 5 * NS
 
 _AWAITED_LIMIT = 4096
 
-_DETECT_AGAIN_NS = 60 * NS
-"""The pods' cgroups are detected again at most this often."""
-
 
 class Attributor:
     """Finds the container and pod of a process. Not thread-safe: the engine's thread owns it.
@@ -52,9 +49,8 @@ class Attributor:
         read_cgroup: reads /proc/PID/cgroup; None when it cannot be read.
         index: pods known from the API; None without Kubernetes.
         node_logs: names from the node's log folders; None without.
-        detect: finds where the kubelet of this node puts its pods; again for each call.
-        outside: called once with the cgroup and UID of a pod that the API lists, when its
-            cgroup is elsewhere and no pod was found where pods are looked for.
+        detect: finds where the kubelet of this node puts its pods (PodSearch).
+        outside: called once for a pod of the API whose cgroup is elsewhere (PodSearch).
         now_boot_ns: the clock that bounds waiting.
     """
 
@@ -73,11 +69,7 @@ class Attributor:
         self._node_logs = node_logs
         self._now_boot_ns = now_boot_ns
         self._first_asked: dict[Container, int] = {}
-        self._detect = detect
-        self._outside = outside
-        self._pods = detect()
-        self._detected_ns = now_boot_ns()
-        self._found_any = False
+        self._search = PodSearch(detect, index, outside, now_boot_ns)
 
     def attribute(
         self, child: Child, parent_pid: int | None, view: ZombieView | None = None
@@ -90,13 +82,13 @@ class Attributor:
             view: the zombie's files, where they were read already.
         """
         own = child.cgroup
-        if own is not None and self._pods.kernel_base is None:
-            own = self._kernels(own, child.identity, view)
+        if own is not None and not self._search.knows_kernel_paths:
+            own = self._search.kernels(own, self._own(child.identity, view))
         if own is None or cgroup.is_root(own.path):
             read = self._own(child.identity, view)
             if read is not None and (own is None or not cgroup.is_root(read.path)):
                 own = Cgroup(read.path, CgroupOrigin.ZOMBIE)
-        if (own is None or self._find(own).container is None) and parent_pid:
+        if (own is None or self._search.find(own).container is None) and parent_pid:
             own = self._from_parent(own, parent_pid, child.identity)
         return self.attribute_cgroup(own)
 
@@ -111,9 +103,9 @@ class Attributor:
         """Attribute what is in a cgroup, by the names that are known now; None is empty."""
         if found is None:
             return Attribution()
-        container, node_made = self._find_again(found)
+        container, node_made = self._search.find_again(found)
         if container is None or (not node_made and self._is_a_pods(container)):
-            return Attribution(cgroup=found, unit=cgroup.systemd_unit(self._path(found)))
+            return Attribution(cgroup=found, unit=cgroup.systemd_unit(self._search.path(found)))
         if not node_made:
             return Attribution(cgroup=found, container=container)
         if self._index is not None and self._index.contradicts(container):
@@ -130,56 +122,12 @@ class Attributor:
         watch is starting or up; so a line may be held for it, and is never held long.
         """
         container = attribution.container
-        if self._index is None or not self._index.expecting or not _in_pod(container):
+        if self._index is None or not self._index.expecting or not is_in_pod(container):
             return False
         workload = attribution.workload
         if _is_complete(container, workload):
             return False
         return self._within_wait(container)
-
-    def _path(self, found: Cgroup) -> str:
-        """Return a path from the node's root, where it can be known."""
-        if found.origin is CgroupOrigin.KERNEL:
-            return self._pods.from_kernel(found.path) or found.path
-        return self._pods.from_proc(found.path)
-
-    def _find(self, found: Cgroup) -> cgroup.Found:
-        return cgroup.find(self._path(found), self._pods.roots)
-
-    def _find_again(self, found: Cgroup) -> cgroup.Found:
-        """Find a container; detect the pods' cgroups again if a pod of the API is elsewhere."""
-        result = self._find(found)
-        if _in_pod(result.container):
-            self._found_any = True
-        elif self._index is not None:
-            named = pod_named(cgroup.segments(found.path))
-            if named is not None and named.pod_uid and self._index.lists(named.pod_uid):
-                return self._detect_again(found, named.pod_uid, result)
-        return result
-
-    def _detect_again(self, found: Cgroup, pod_uid: str, result: cgroup.Found) -> cgroup.Found:
-        now = self._now_boot_ns()
-        if now - self._detected_ns < _DETECT_AGAIN_NS:
-            return result
-        self._detected_ns = now
-        pods = self._detect()
-        if pods.roots != self._pods.roots:
-            self._pods = pods
-            return self._find(found)
-        if not self._found_any:
-            self._found_any = True
-            self._outside(found.path, pod_uid, pods)
-        return result
-
-    def _kernels(self, own: Cgroup, identity: Identity, view: ZombieView | None) -> Cgroup | None:
-        """Return the cgroup that the kernel named once the node's root in it is known.
-
-        Both paths of a zombie's version 2 cgroup show it.
-        """
-        read = self._own(identity, view)
-        if read is not None and read.unified:
-            self._pods = self._pods.with_base_from(own.path, read.path)
-        return None if self._pods.kernel_base is None else own
 
     def _is_a_pods(self, container: Container) -> bool:
         """Return whether a container's id is one of this node's pods'."""
@@ -188,18 +136,14 @@ class Attributor:
             self._node_logs is not None and self._node_logs.lookup(alone) is not None
         )
 
-    def _parse(self, text: bytes) -> cgroup.ProcCgroups | None:
-        pods = self._pods
-        return cgroup.parse_proc(text, lambda path: cgroup.parse(pods.from_proc(path), pods.roots))
-
     def _own(self, identity: Identity, view: ZombieView | None) -> cgroup.ProcCgroups | None:
         """Return the cgroups of that process; None when it is gone, its pid reused or not."""
         if view is not None:
-            return None if view.cgroup is None else self._parse(view.cgroup)
+            return None if view.cgroup is None else self._search.parse_proc(view.cgroup)
         read = self._read_cgroup(identity.pid)
         if read is None or read.start_ticks != identity.start_ticks:
             return None
-        return self._parse(read.text)
+        return self._search.parse_proc(read.text)
 
     def _parents(self, parent_pid: int, child: Identity) -> cgroup.ProcCgroups | None:
         """Return the cgroups of a zombie's parent.
@@ -210,7 +154,7 @@ class Attributor:
         read = self._read_cgroup(parent_pid)
         if read is None or read.start_ticks > child.start_ticks:
             return None
-        return self._parse(read.text)
+        return self._search.parse_proc(read.text)
 
     def _from_parent(self, own: Cgroup | None, parent_pid: int, child: Identity) -> Cgroup | None:
         """Choose between a child's own cgroup that names no container and its parent's.
@@ -226,7 +170,7 @@ class Attributor:
         parents = Cgroup(read.path, CgroupOrigin.PARENT)
         if own is None or cgroup.is_root(own.path):
             return parents if own is None or not cgroup.is_root(read.path) else own
-        hidden = self._find(parents).container is not None and not read.unified
+        hidden = self._search.find(parents).container is not None and not read.unified
         return parents if hidden else own
 
     def _workload(self, container: Container) -> Workload | None:
@@ -263,18 +207,12 @@ def _common(one: Attribution, other: Attribution) -> Attribution:
     if one.container is None or other.container is None:
         return Attribution()
     pod = replace(one.container, id=None, runtime=None)
-    if not _in_pod(pod) or pod != replace(other.container, id=None, runtime=None):
+    if not is_in_pod(pod) or pod != replace(other.container, id=None, runtime=None):
         return Attribution()
     workload = one.workload or other.workload
     if workload is not None:
         workload = replace(workload, container=None, image=None, restart_count=None, probes=())
     return Attribution(container=pod, workload=workload)
-
-
-def _in_pod(container: Container | None) -> bool:
-    return container is not None and (
-        container.pod_uid is not None or container.config_hash is not None
-    )
 
 
 def _is_complete(container: Container | None, workload: Workload | None) -> bool:

@@ -60,10 +60,10 @@ class PodCgroups:
 
         Args:
             kernel: as the kernel names it.
-            unified: as its `0::` line has it.
+            unified: as its `0::` line has it, from the node's root.
         """
-        named, read = segments(kernel), segments(self.from_proc(unified))
-        if is_root(unified) or named[len(named) - len(read) :] != read:
+        named, read = segments(kernel), segments(unified)
+        if is_root(unified) or split(unified)[0] or named[len(named) - len(read) :] != read:
             return self
         return replace(self, kernel_base=named[: len(named) - len(read)])
 
