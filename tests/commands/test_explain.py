@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.kernel import require
-from support.zombies import wait_until, zombie_children, zombies
+from support.zombies import children, wait_until, zombie_children, zombies
 
 from tracer.errors import PermanentError
 from tracer.procfs.fs import ProcFs
@@ -99,6 +100,47 @@ def test_with_bpf_it_shows_waits_and_times():
     assert "Zombies of this parent, by when they died" in result.stdout
     assert re.search(r"ago  #{40} \d+", result.stdout)
     assert "of watching: 0 wait calls for any child, 0 for one pid or group" in result.stdout
+
+
+WAITS_ELSEWHERE = """
+import os, signal
+if not os.fork():
+    os._exit(0)
+wanted = os.fork()
+if not wanted:
+    signal.pause()
+print(wanted, flush=True)
+os.waitpid(wanted, 0)
+"""
+
+
+@pytest.mark.parametrize("wrapper", [(), ("unshare", "--pid", "--fork", "--kill-child")])
+@pytest.mark.parametrize("source", ["proc", "core"])
+def test_the_tree_shows_the_child_that_the_parent_waits_for(source, wrapper):
+    """It entered the call before anybody watched; the call has a pid of its own namespace."""
+    require(os.geteuid() == 0, "reading which call a process is in needs root")
+    parent = subprocess.Popen(
+        [*wrapper, sys.executable, "-c", WAITS_ELSEWHERE], stdout=subprocess.PIPE
+    )
+    try:
+        pid = parent.pid
+        if wrapper:
+            [pid] = wait_until(lambda: list(children(parent.pid)), what="the parent")
+        parent.stdout.readline()
+        [zombie] = wait_until(lambda: zombie_children(pid), what="its zombie")
+        [wanted] = set(children(pid)) - {zombie}
+        wait_until(
+            lambda: Path(f"/proc/{pid}/wchan").read_text() == "do_wait", what="its wait call"
+        )
+        result = explain(str(zombie), "--source", source)
+        require(source == "proc" or result.returncode != 3, result.stderr)
+    finally:
+        if not wrapper:
+            os.kill(wanted, signal.SIGKILL)
+        parent.kill()
+        parent.communicate()
+    [line] = [line for line in result.stdout.splitlines() if "its parent waits for" in line]
+    assert f"└─ {wanted} (python" in line, result.stdout
 
 
 def test_a_healthy_process():
