@@ -106,14 +106,18 @@ def identification(options: Options, proc: ProcFs, *, watch: bool = True) -> Ide
         if choice.access is not None:
             index = PodIndex()
             pods = PodWatch(choice.access, options.node_name, index)
-    attributor = Attributor(
+    return Identification(attributor(options, proc, index), pods, index, reason)
+
+
+def attributor(options: Options, proc: ProcFs, index: PodIndex | None) -> Attributor:
+    """Build what finds containers and pods; for one thread, as it is not thread-safe."""
+    return Attributor(
         partial(read_cgroup, proc),
         index,
         NodeLogs(Path("/")),
         detect=partial(_pod_cgroups, options, proc),
         outside=_warn_of_pods_elsewhere,
     )
-    return Identification(attributor, pods, index, reason)
 
 
 def _pod_cgroups(options: Options, proc: ProcFs) -> PodCgroups:

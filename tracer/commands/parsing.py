@@ -52,7 +52,7 @@ class _ClientsParser(_Parser):
     """The same for the command line of a client, which prints help by itself."""
 
     def __init__(self, *args: object, **options: object) -> None:
-        super().__init__(*args, **(options | {"add_help": False}))  # type: ignore[arg-type]
+        super().__init__(*args, **(options | {"add_help": False}))
 
 
 def parse(

@@ -4,16 +4,14 @@ import argparse
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
-from pathlib import Path
 from typing import Protocol
 
 from tracer import options, protocol
+from tracer.agent import build
 from tracer.agent.serve.client import Client
 from tracer.agent.serve.live import Followers, LiveClient, View
 from tracer.agent.serve.request import Request
 from tracer.agent.supervisor import Supervisor
-from tracer.attribution.attributor import Attributor
 from tracer.commands import explain, follow, scan
 from tracer.commands.knowledge import Knowledge
 from tracer.commands.live_views import JsonView, TextView
@@ -21,11 +19,9 @@ from tracer.commands.parsing import parse
 from tracer.commands.saved_facts import SavedFacts
 from tracer.errors import CANNOT_RUN_STATUS, USAGE_STATUS, TemporaryError, TracerError, UsageError
 from tracer.kubernetes.index import PodIndex
-from tracer.kubernetes.node_logs import NodeLogs
 from tracer.model import Child
 from tracer.options import Options
 from tracer.procfs.fs import ProcFs
-from tracer.procfs.identity import read_cgroup
 
 _START_SECONDS = 10.0
 
@@ -139,7 +135,7 @@ class Serving:
                 )
             time.sleep(0.05)
         proc = ProcFs(self._chosen.proc_root)
-        attributor = Attributor(partial(read_cgroup, proc), self._index, NodeLogs(Path("/")))
+        attributor = build.attributor(self._chosen, proc, self._index)
         try:
             yield Knowledge(
                 proc,

@@ -170,7 +170,7 @@ def _children(explanation: Explanation) -> list[str]:
         lines.append(f"{_name(child.identity.pid, child.comm)} <defunct>{note}")
     if wanted is not None and wanted.identity not in {child.identity for child in shown}:
         lines.insert(0, f"{_node(wanted)}, {_WAITED_FOR}")
-        left -= wanted.identity in {child.identity for child in explanation.family}
+        left -= wanted.state == "Z"
     if left > 0:
         lines.append(f"… and {_many(left, 'more zombie', 'zombies')}")
     return lines
