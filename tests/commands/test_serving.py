@@ -139,7 +139,7 @@ def test_the_width_and_the_variables_are_the_client_s():
     _, narrow, _ = serve("scan", source=source, columns=60)
     _, out, err = serve("scan", source=source, environment={"TRACER_NAMESPACE": "shop"})
     assert max(map(len, narrow.splitlines())) <= 100
-    assert (out, err) == ("", "no zombies\n")
+    assert (out, err) == ("", "no zombies in namespace shop\n")
 
 
 @pytest.mark.parametrize(

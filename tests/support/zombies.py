@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
 DEADLINE_SECONDS = 15.0
@@ -105,6 +106,14 @@ def zombie_children(parent_pid: int) -> list[int]:
     return sorted(pid for pid, letter in children(parent_pid).items() if letter == "Z")
 
 
+def _is_parent(pid: int) -> bool:
+    """Whether a process runs the program of a family's parent."""
+    try:
+        return _PARENT.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
 @dataclass
 class Family:
     """A living parent and its dead children.
@@ -173,8 +182,10 @@ def zombies(
     try:
         parent_pid = process.pid
         if wrapper:
+            # A shell among the wrappers has other children before (mkdir).
             [parent_pid] = wait_until(
-                lambda: list(children(process.pid)), what=f"a child of {wrapper[0]}"
+                lambda: list(filter(_is_parent, children(process.pid))),
+                what=f"a child of {wrapper[0]}",
             )
         family = Family(process, parent_pid, translated=bool(wrapper))
         family.spawn(count, status=status, comm=comm)

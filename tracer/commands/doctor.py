@@ -13,7 +13,7 @@ from tracer.errors import UsageError
 
 REQUIRED_CHECK_FAILED_STATUS = 1
 
-_OPTIONS = ("proc_root", "state_dir", *arguments.KUBERNETES)
+_OPTIONS = ("proc_root", "state_dir", "kubeconfig", "no_kubernetes", "node_name")
 
 _EPILOG = """\
 examples:
