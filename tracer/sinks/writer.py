@@ -10,11 +10,11 @@ import logging
 import os
 import select
 import threading
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 from tracer.sinks.complaints import Complaints
+from tracer.sinks.fair_queue import FairQueue
 
 _log = logging.getLogger(__name__)
 
@@ -29,13 +29,19 @@ _NEWLINE = ord("\n")
 
 
 class LineWriter(Generic[Item]):
-    """Renders and writes items in a thread of its own, in order.
+    """Renders and writes items in a thread of its own, in the order of a FairQueue.
 
     Args:
         descriptor: where to write; not closed.
         render: called in the thread; returns whole lines, newline included, or None to
             write nothing.
-        limit: items queued at most; further ones are dropped and counted.
+        limit: sum of the sizes of the queued items; beyond it items are dropped and counted.
+        owner: returns whose an item is, for the queue.
+        size: returns the size of an item; without it each is 1, and `limit` a number of items.
+        lost: called with each item that was dropped or left in the queue at the end, by the
+            thread that called emit() or close().
+        background: called in the thread between two items; returns after how many
+            milliseconds it is to be called again at the latest, None for any time.
         writing: called in the thread before an item's bytes are written.
         written: called in the thread after an item's bytes are out.
         on_closed: called in the thread, once, when the reader went away.
@@ -48,6 +54,10 @@ class LineWriter(Generic[Item]):
         render: Callable[[Item], bytes | None],
         *,
         limit: int,
+        owner: Callable[[Item], Hashable] = lambda _: None,
+        size: Callable[[Item], int] = lambda _: 1,
+        lost: Callable[[Item], None] | None = None,
+        background: Callable[[], int | None] = lambda: None,
         writing: Callable[[Item], None] | None = None,
         written: Callable[[Item], None] | None = None,
         on_closed: Callable[[], None] | None = None,
@@ -55,13 +65,15 @@ class LineWriter(Generic[Item]):
     ) -> None:
         self._descriptor = descriptor
         self._render = render
-        self._limit = limit
+        self._lost = lost
+        self._background = background
         self._writing = writing
         self._written = written
         self._on_closed = on_closed
         self._name = name
-        self._queue: deque[Item] = deque()
+        self._queue: FairQueue[Item] = FairQueue(limit, owner=owner, size=size)
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._counting = threading.Lock()  # emit() may be called from any thread
         self._dropped = 0
         self._failed = 0
         self._complaints = Complaints()
@@ -75,10 +87,7 @@ class LineWriter(Generic[Item]):
         """Queue an item and return at once."""
         if self.closed or self._stopping:
             return
-        if len(self._queue) >= self._limit:
-            self._dropped += 1
-            return
-        self._queue.append(item)
+        self._drop(self._queue.put(item))
         self._wake_up()
         if self._thread is None:
             # Not in the constructor: a caller may still fork or drop privileges.
@@ -109,8 +118,16 @@ class LineWriter(Generic[Item]):
         # daemon, and keeps its eventfd.
         if self._thread is None or not self._thread.is_alive():
             os.close(self._wake)
-        self._dropped += len(self._queue)
-        self._queue.clear()
+        self._drop(self._queue.clear())
+
+    def _drop(self, items: list[Item]) -> None:
+        if not items:
+            return
+        with self._counting:
+            self._dropped += len(items)
+        if self._lost is not None:
+            for item in items:
+                self._lost(item)
 
     def _run(self) -> None:
         watch = select.poll()
@@ -119,15 +136,24 @@ class LineWriter(Generic[Item]):
         # hung up) and POLLNVAL (a closed descriptor) can be reported.
         watch.register(self._descriptor, 0)
         while not self.closed:
-            while self._queue and not self.closed:
-                self._one(self._queue.popleft())
+            pause_milliseconds = self._between_items()
+            while not self.closed and (item := self._queue.take()) is not None:
+                self._one(item)
+                pause_milliseconds = self._between_items()
             if self._stopping and not self._queue:
                 return
-            ready = dict(watch.poll())
+            ready = dict(watch.poll(pause_milliseconds))
             if self._descriptor in ready and not self._queue:
                 self._close()
             if self._wake in ready:
                 os.eventfd_read(self._wake)
+
+    def _between_items(self) -> int | None:
+        try:
+            return self._background()
+        except Exception as error:  # noqa: BLE001 - it must not end the log
+            self._report_bug(error, "lines about lost lines may be missing from the output")
+            return None
 
     def _one(self, item: Item) -> None:
         try:
