@@ -10,8 +10,19 @@ from support import records as made
 from support.schema import check_scan, problems
 
 from tracer.clock import TICK_NS
-from tracer.model import Attribution, Container, Owner, StormPhase, Waits
+from tracer.model import (
+    UNKNOWN_TICKS,
+    Attribution,
+    CauseCode,
+    Confidence,
+    Container,
+    Identity,
+    Owner,
+    StormPhase,
+    Waits,
+)
 from tracer.model.event import LEVELS, EventName
+from tracer.render.cause_id import KNOWN, ExplainedCauses
 from tracer.render.document import event_document, zombie_document
 from tracer.render.fields import FIELDS
 from tracer.render.words import exit_text, signal_name, state_name
@@ -34,7 +45,7 @@ def scan(record):
 def test_the_contracts_example():
     built = document(made.event())
     assert list(built) == [
-        "timestamp", "level", "event", "schema_version", "process", "zombie", "parent",
+        "timestamp", "level", "event", "schema_version", "message", "process", "zombie", "parent",
         "forker", "k8s", "container", "systemd", "cause",
     ]  # fmt: skip
     assert built["timestamp"] == "2026-11-22T10:05:42.123456Z"
@@ -84,7 +95,9 @@ def test_creation_time_is_that_of_the_tick_whatever_the_source_knows():
 
 
 @pytest.mark.parametrize(
-    "event", [*map(made.storm, StormPhase), *made.other_events()], ids=lambda e: e.name
+    "event",
+    [*map(made.storm, StormPhase), *made.other_events(), made.kubernetes_changed()],
+    ids=lambda e: e.name,
 )
 def test_every_other_event_follows_the_schema(event):
     built = document(event)
@@ -93,7 +106,8 @@ def test_every_other_event_follows_the_schema(event):
 
 
 def test_no_event_name_is_left_untested():
-    covered = {event.name for event in [made.storm(), *made.other_events()]}
+    others = [made.storm(), *made.other_events(), made.kubernetes_changed()]
+    covered = {event.name for event in others}
     zombie_events = {EventName.ZOMBIE_DETECTED, EventName.ZOMBIE_AGED, EventName.ZOMBIE_REAPED}
     assert covered | zombie_events == set(EventName)
 
@@ -103,6 +117,65 @@ def test_a_reaped_one_carries_its_lifetime():
     built = document(made.event(EventName.ZOMBIE_REAPED, reaped))
     assert built["zombie"]["lifetime_seconds"] == 12.345679
     assert built["level"] == "info"
+
+
+def test_a_cause_has_the_same_id_in_every_line_about_that_parent():
+    """Also after a restart: it depends on the boot, the parent and the code only."""
+
+    def cause_id(event, boot_id="boot-1"):
+        return event_document(event, version="0.1.0", boot_id=boot_id, **AT)["cause"]["id"]
+
+    first = cause_id(made.event())
+    assert first == cause_id(made.event(EventName.ZOMBIE_REAPED, made.record(made.child(7))))
+    assert first == cause_id(made.storm())
+    other = replace(made.NEVER, code=CauseCode.SLOW_REAPER)
+    assert (
+        len(
+            {
+                first,
+                cause_id(made.event(), "boot-2"),
+                cause_id(made.event(of=made.record(cause=other))),
+                cause_id(made.event(of=made.record(parent=made.process(7)))),
+            }
+        )
+        == 4
+    )
+
+
+def test_a_cause_without_a_known_parent_has_no_id():
+    nobody = made.event(of=made.record(parent=None))
+    hidden = made.storm(parent=Identity(7, UNKNOWN_TICKS))
+    for event in (nobody, hidden):
+        cause = event_document(event, version="0.1.0", boot_id="boot-1", **AT)["cause"]
+        assert (cause["id"], cause["code"]) == (None, "parent_never_waits")
+
+
+def test_an_explained_cause_leaves_out_evidence_and_advice():
+    explained = ExplainedCauses()
+
+    def cause(event):
+        built = event_document(event, version="0.1.0", boot_id="boot-1", explained=explained, **AT)
+        assert problems(built) == []
+        return built["cause"]
+
+    first = cause(made.event())
+    assert first["evidence"]
+    assert first["advice"]
+    explained.add((first["id"], first["confidence"]))
+    for event in (made.event(), made.event(EventName.ZOMBIE_AGED), made.storm()):
+        assert cause(event) == {**first, "evidence": None, "advice": None}
+    surer = made.record(cause=replace(made.NEVER, confidence=Confidence.LIKELY))
+    assert cause(made.event(of=surer))["evidence"], "another confidence is another explanation"
+
+
+def test_explained_causes_are_bounded_and_the_oldest_goes_first():
+    explained = ExplainedCauses()
+    for number in range(KNOWN):
+        explained.add((str(number), "certain"))
+    assert ("0", "certain") in explained
+    explained.add(("more", "certain"))
+    assert ("0", "certain") in explained
+    assert ("1", "certain") not in explained
 
 
 def test_what_is_unknown_is_null_and_never_zero():

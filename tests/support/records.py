@@ -182,3 +182,14 @@ def other_events() -> list[Event]:
         ),
         Event(EventName.AGENT_STOPPED, NOW, fields={"source": {"name": "core", "reason": None}}),
     ]
+
+
+def kubernetes_changed() -> Event:
+    """Make the event of an API server that cannot be reached."""
+    kubernetes = {
+        "up": False,
+        "error": "connection refused",
+        "since": "2026-11-22T10:05:42.123456Z",
+        "fallback": "pod names come from the node's log folders",
+    }
+    return Event(EventName.KUBERNETES_CHANGED, NOW, fields={"kubernetes": kubernetes})

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from tracer.clock import rfc3339
-from tracer.model import Attribution, Cause, Process, Record, Storm, Waits, Zombie
+from tracer.model import Attribution, Cause, Identity, Process, Record, Storm, Waits, Zombie
 from tracer.model.event import StormContext
+from tracer.render.cause_id import ExplainedCauses, cause_id_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,8 @@ class FieldContext:
         command_line: the parent's, when asked for.
         storm: the storm.
         parent_gone: the storm's parent has died, so it has no state any more.
+        cause_id: of the parent and the cause.
+        explained: an earlier line with this cause ID and confidence has evidence and advice.
     """
 
     node_name: str
@@ -42,6 +45,8 @@ class FieldContext:
     command_line: str | None = None
     storm: Storm | None = None
     parent_gone: bool = False
+    cause_id: str | None = None
+    explained: bool = False
 
     def wall(self, boot_ns: int | None) -> str | None:
         """Write a boot time as RFC 3339."""
@@ -49,12 +54,20 @@ class FieldContext:
 
 
 def record_context(
-    record: Record, *, node_name: str, to_wall_ns: int, at_boot_ns: int | None = None
+    record: Record,
+    *,
+    node_name: str,
+    to_wall_ns: int,
+    at_boot_ns: int | None = None,
+    boot_id: str | None = None,
+    explained: ExplainedCauses | None = None,
 ) -> FieldContext:
     """Return the context of one zombie; the moment, when not given, follows from its age."""
     if at_boot_ns is None:
         died = record.zombie.child.dead_since_boot_ns
         at_boot_ns = record.age_ns + (record.zombie.first_seen_boot_ns if died is None else died)
+    parent = None if record.parent is None else record.parent.identity
+    cause_id = _cause_id(boot_id, parent, record.cause)
     return FieldContext(
         node_name=node_name,
         to_wall_ns=to_wall_ns,
@@ -68,13 +81,22 @@ def record_context(
         lifetime_ns=record.lifetime_ns,
         waits=record.waits,
         command_line=record.command_line,
+        cause_id=cause_id,
+        explained=_is_explained(cause_id, record.cause, explained),
     )
 
 
 def storm_context(
-    storm: StormContext, *, node_name: str, to_wall_ns: int, at_boot_ns: int
+    storm: StormContext,
+    *,
+    node_name: str,
+    to_wall_ns: int,
+    at_boot_ns: int,
+    boot_id: str | None = None,
+    explained: ExplainedCauses | None = None,
 ) -> FieldContext:
     """Return the context of one storm."""
+    cause_id = _cause_id(boot_id, storm.storm.parent, storm.cause)
     return FieldContext(
         node_name=node_name,
         to_wall_ns=to_wall_ns,
@@ -85,4 +107,20 @@ def storm_context(
         cause=storm.cause,
         storm=storm.storm,
         parent_gone=storm.parent_gone,
+        cause_id=cause_id,
+        explained=_is_explained(cause_id, storm.cause, explained),
     )
+
+
+def _cause_id(boot_id: str | None, parent: Identity | None, cause: Cause | None) -> str | None:
+    if boot_id is None or parent is None or cause is None:
+        return None
+    return cause_id_of(boot_id, parent, cause.code)
+
+
+def _is_explained(
+    cause_id: str | None, cause: Cause | None, explained: ExplainedCauses | None
+) -> bool:
+    if explained is None or cause_id is None or cause is None:
+        return False
+    return (cause_id, cause.confidence.value) in explained

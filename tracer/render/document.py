@@ -4,9 +4,11 @@ from collections.abc import Iterable, Mapping
 
 from tracer.clock import rfc3339
 from tracer.model import Record
-from tracer.model.event import LEVELS, Event, EventName
+from tracer.model.event import LEVELS, Event, EventName, StormContext
+from tracer.render.cause_id import ExplainedCauses
 from tracer.render.context import FieldContext, record_context, storm_context
 from tracer.render.fields import FIELDS, Getter, in_pod, paths
+from tracer.render.message import event_message, zombie_message
 
 SCHEMA_VERSION = 1
 """Of the lines; fields are added without raising it, never renamed."""
@@ -53,12 +55,11 @@ def _facts(tree: _Tree, context: FieldContext) -> Document:
     return document
 
 
-def _head(wall_ns: int, level: str, event: EventName | None) -> Document:
+def _head(wall_ns: int, level: str, event: EventName | None, message: str) -> Document:
     head: Document = {"timestamp": rfc3339(wall_ns), "level": level}
     if event is not None:
         head["event"] = event.value
-    head["schema_version"] = SCHEMA_VERSION
-    return head
+    return head | {"schema_version": SCHEMA_VERSION, "message": message}
 
 
 def zombie_document(
@@ -68,6 +69,8 @@ def zombie_document(
     to_wall_ns: int,
     at_boot_ns: int | None = None,
     event: EventName | None = None,
+    boot_id: str | None = None,
+    explained: ExplainedCauses | None = None,
 ) -> Document:
     """Return the document of one zombie; without `event`, as `scan -o json` prints it.
 
@@ -77,15 +80,33 @@ def zombie_document(
         to_wall_ns: what must be added to a boot time to get Unix time.
         at_boot_ns: the moment of the event; when None it follows from the record's age.
         event: which event.
+        boot_id: of this boot of the node; without it, cause.id is None.
+        explained: causes of which evidence and advice are left out, because the reader has
+            them; not changed here.
     """
     context = record_context(
-        record, node_name=node_name, to_wall_ns=to_wall_ns, at_boot_ns=at_boot_ns
+        record,
+        node_name=node_name,
+        to_wall_ns=to_wall_ns,
+        at_boot_ns=at_boot_ns,
+        boot_id=boot_id,
+        explained=explained,
     )
     level = LEVELS[EventName.ZOMBIE_DETECTED if event is None else event]
-    return _head(context.at_boot_ns + to_wall_ns, level, event) | _facts(_ZOMBIE, context)
+    message = zombie_message(record, event)
+    head = _head(context.at_boot_ns + to_wall_ns, level, event, message)
+    return head | _facts(_ZOMBIE, context)
 
 
-def event_document(event: Event, *, node_name: str, to_wall_ns: int, version: str) -> Document:
+def event_document(
+    event: Event,
+    *,
+    node_name: str,
+    to_wall_ns: int,
+    version: str,
+    boot_id: str | None = None,
+    explained: ExplainedCauses | None = None,
+) -> Document:
     """Return the document of any event.
 
     Args:
@@ -93,6 +114,8 @@ def event_document(event: Event, *, node_name: str, to_wall_ns: int, version: st
         node_name: the node it happened on.
         to_wall_ns: what must be added to a boot time to get Unix time.
         version: of the agent; part of the lines about its start and stop.
+        boot_id: as for zombie_document().
+        explained: as for zombie_document().
     """
     if event.record is not None:
         return zombie_document(
@@ -101,47 +124,52 @@ def event_document(event: Event, *, node_name: str, to_wall_ns: int, version: st
             to_wall_ns=to_wall_ns,
             at_boot_ns=event.at_boot_ns,
             event=event.name,
+            boot_id=boot_id,
+            explained=explained,
         )
-    head = _head(event.at_boot_ns + to_wall_ns, event.severity, event.name)
+    head = _head(event.at_boot_ns + to_wall_ns, event.severity, event.name, event_message(event))
     if event.storm is not None:
-        return head | _storm_facts(event, node_name=node_name, to_wall_ns=to_wall_ns)
+        context = storm_context(
+            event.storm,
+            node_name=node_name,
+            to_wall_ns=to_wall_ns,
+            at_boot_ns=event.at_boot_ns,
+            boot_id=boot_id,
+            explained=explained,
+        )
+        return head | _storm_facts(event.storm, context)
     if event.name in {EventName.AGENT_STARTED, EventName.AGENT_STOPPED}:
         head["service"] = {"name": "zombie-tracer", "version": version}
-    document = _merged(head, event.fields)
-    return _merged(document, {"k8s": {"node": {"name": node_name}}})
+    document = merged(head, event.fields)
+    return merged(document, {"k8s": {"node": {"name": node_name}}})
 
 
-def _storm_facts(event: Event, *, node_name: str, to_wall_ns: int) -> Document:
-    storm = event.storm
-    if storm is None:
-        raise ValueError("no storm in this event")
-    at = event.at_boot_ns
-    context = storm_context(storm, node_name=node_name, to_wall_ns=to_wall_ns, at_boot_ns=at)
+def _storm_facts(storm: StormContext, context: FieldContext) -> Document:
     samples = [
         _build(
             _SAMPLE,
             FieldContext(
-                node_name=node_name,
-                to_wall_ns=to_wall_ns,
-                at_boot_ns=at,
+                node_name=context.node_name,
+                to_wall_ns=context.to_wall_ns,
+                at_boot_ns=context.at_boot_ns,
                 parent_pid=zombie.child.parent_pid,
                 attribution=storm.attribution,
                 zombie=zombie,
-                age_ns=zombie.age_ns(at),
+                age_ns=zombie.age_ns(context.at_boot_ns),
             ),
         )
         for zombie in storm.storm.samples
     ]
-    return _merged(_facts(_STORM, context), {"storm": {"samples": samples}})
+    return merged(_facts(_STORM, context), {"storm": {"samples": samples}})
 
 
-def _merged(base: Mapping[str, object], more: Mapping[str, object]) -> Document:
+def merged(base: Mapping[str, object], more: Mapping[str, object]) -> Document:
     """Merge nested mappings; what is in `base` stays, unless both are mappings."""
-    merged: Document = dict(base)
+    whole: Document = dict(base)
     for name, value in more.items():
-        old = merged.get(name)
+        old = whole.get(name)
         if isinstance(old, Mapping) and isinstance(value, Mapping):
-            merged[name] = _merged(old, value)
-        elif name not in merged:
-            merged[name] = dict(value) if isinstance(value, Mapping) else value
-    return merged
+            whole[name] = merged(old, value)
+        elif name not in whole:
+            whole[name] = dict(value) if isinstance(value, Mapping) else value
+    return whole

@@ -39,6 +39,12 @@ def _cause(get: Callable[[Cause], object]) -> Getter:
     return lambda context: None if context.cause is None else get(context.cause)
 
 
+def _unexplained(get: Callable[[Cause], object]) -> Getter:
+    """Read what an earlier line of the same cause may have said already."""
+    read = _cause(get)
+    return lambda context: None if context.explained else read(context)
+
+
 def _storm(get: Callable[[Storm], object]) -> Getter:
     return lambda context: None if context.storm is None else get(context.storm)
 
@@ -169,10 +175,11 @@ FIELDS: Mapping[str, Getter] = {
     "container.runtime": _container(lambda c: c.runtime),
     "container.image.name": _workload(lambda w: w.image),
     "systemd.unit": lambda context: context.attribution.unit,
+    "cause.id": lambda context: context.cause_id,
     "cause.code": _cause(lambda c: c.code.value),
     "cause.confidence": _cause(lambda c: c.confidence.value),
-    "cause.evidence": _cause(lambda c: list(c.evidence)),
-    "cause.advice": _cause(lambda c: c.advice),
+    "cause.evidence": _unexplained(lambda c: list(c.evidence)),
+    "cause.advice": _unexplained(lambda c: c.advice),
 }
 """Path to the function that reads its value; None is unknown or does not apply."""
 
