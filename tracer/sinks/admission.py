@@ -30,6 +30,8 @@ class Admission:
         self._lock = Lock()
         self._unreported: dict[Identity, Reason] = {}
         self.left_out = LeftOut(clock)
+        self.follow_ups = 0
+        """Later lines of zombies whose zombie_detected found no room in the queue."""
 
     def admits(self, event: Event) -> bool:
         """Return whether the event becomes a line; count it if it does not."""
@@ -45,6 +47,8 @@ class Admission:
     def _reason(self, event: Event) -> Reason | None:
         """Return why an event is left out; None when it is not."""
         before = self._reason_before(event)
+        if before is Reason.QUEUE_FULL:
+            self.follow_ups += 1
         owner = owner_of(event)
         if before is not None or self._budgets is None or not isinstance(owner, LineOwner):
             return before

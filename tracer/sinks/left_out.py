@@ -62,6 +62,7 @@ class _Count:
     reported_boot_ns: int = 0
 
     def due_boot_ns(self) -> int:
+        """Return when it is to be reported, if nothing more is left out until then."""
         return min(self.last_boot_ns + ENDED_NS, self.reported_boot_ns + _REPORT_NS)
 
 
@@ -76,6 +77,7 @@ class LeftOut:
         self._clock = clock
         self._lock = Lock()
         self._counts: dict[tuple[str | None, Reason], _Count] = {}
+        self._unreported: set[tuple[str | None, Reason]] = set()
 
     def add(self, names: Names, reason: Reason, event: EventName) -> None:
         """Count one line."""
@@ -85,8 +87,9 @@ class LeftOut:
             if key not in self._counts and len(self._counts) >= NAMESPACES * len(Reason):
                 key = OTHER, reason
             count = self._counts.setdefault(key, _Count())
-            if not count.events:
-                count.reported_boot_ns = now  # the first since the last report
+            if key not in self._unreported:
+                self._unreported.add(key)
+                count.reported_boot_ns = now
             count.total += 1
             count.last_boot_ns = now
             count.events[event.value] += 1
@@ -110,17 +113,20 @@ class LeftOut:
         Args:
             everything: report all, because the log ends.
         """
+        if not self._unreported:
+            return []
         now = self._clock()
         losses = []
         with self._lock:
-            for (namespace, reason), count in self._counts.items():
-                if count.events and (everything or now >= count.due_boot_ns()):
-                    losses.append(Loss(namespace, reason, dict(count.events), dict(count.pods)))
+            for key in list(self._unreported):
+                count = self._counts[key]
+                if everything or now >= count.due_boot_ns():
+                    losses.append(Loss(*key, dict(count.events), dict(count.pods)))
                     count.events, count.pods = Counter(), Counter()
+                    self._unreported.remove(key)
         return losses
 
     @property
     def pending(self) -> bool:
         """Whether a loss is still to be reported."""
-        with self._lock:
-            return any(count.events for count in self._counts.values())
+        return bool(self._unreported)
