@@ -17,6 +17,10 @@ from tracer.protocol import STATE_DIR
 SOURCES = ("auto", "core", "bcc", "proc")
 LEVELS = ("debug", "info", "warning", "error")
 MAP_ENTRIES = 65_536
+LOG_BURST = 1000
+LOG_RATE = 20
+MOST_LINES = 1_000_000
+"""For --log-burst and --log-rate: as good as no limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,8 @@ class Options:
         pod_uid: of the pod that this process runs in, from $POD_UID.
         log_level: of the agent's own log lines and messages.
         map_entries: processes that the core source can follow at once.
+        log_burst: lines of the log that each pod may fill at once.
+        log_rate: lines a second that it may fill after that.
     """
 
     source: str
@@ -54,6 +60,8 @@ class Options:
     pod_uid: str | None
     log_level: str
     map_entries: int
+    log_burst: int
+    log_rate: int
 
 
 class _Reader:
@@ -181,6 +189,8 @@ def read(
         pod_uid=environment.get("POD_UID") or None,
         log_level=reader.one_of("log_level", LEVELS, "info"),
         map_entries=reader.number("map_entries", MAP_ENTRIES, 16, 1 << 22),
+        log_burst=reader.number("log_burst", LOG_BURST, 1, MOST_LINES),
+        log_rate=reader.number("log_rate", LOG_RATE, 1, MOST_LINES),
     )
 
 

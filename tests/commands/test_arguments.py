@@ -169,8 +169,8 @@ VALUES = {
     "source": "proc", "min_age": "1h", "namespace": "shop", "pod": "web-1", "container": "app",
     "selector": "app=web", "pods_only": "yes", "kubeconfig": "/some/file", "no_kubernetes": "1",
     "node_name": "worker-9", "state_dir": "none", "command_lines": "on", "proc_root": "/host/proc",
-    "log_level": "debug", "map_entries": "4096", "metrics_address": "127.0.0.1:9464",
-    "kubelet_cgroup_root": "/kubelet",
+    "log_level": "debug", "map_entries": "4096", "log_burst": "5", "log_rate": "2",
+    "metrics_address": "127.0.0.1:9464", "kubelet_cgroup_root": "/kubelet",
 }  # fmt: skip
 
 
@@ -202,6 +202,9 @@ REFUSED = [
     (["scan", "--metrics-address", "127.0.0.1:9464"], "--metrics-address"),
     (["scan", "--command-lines"], "-o json"),
     (["--follow", "--command-lines"], "-o json"),
+    (["--follow", "--log-burst", "5"], "--log-burst"),
+    (["--follow", "-o", "json", "--log-rate", "5"], "--log-rate"),
+    (["scan", "--log-rate", "5"], "--log-rate"),
     (["doctor", "--source", "core"], "--source"),
     (["doctor", "--min-age", "5s"], "--min-age"),
     (["emulate", "--node-name", "worker-1"], "--node-name"),

@@ -24,6 +24,7 @@ from tracer.procfs.identity import read_cgroup
 from tracer.procfs.own_cgroup import read_own_cgroup
 from tracer.procfs.timens import time_namespace_problem
 from tracer.render.text import escape_untrusted, one_line
+from tracer.sinks.diagnostics import log_what_python_prints
 from tracer.sources.core.source import CoreSource
 from tracer.sources.proc.source import ProcSource
 from tracer.sources.select import Makers
@@ -146,8 +147,14 @@ def warn_of_time_namespace(proc: ProcFs) -> None:
 
 
 def start_logging(options: Options, handler: logging.Handler | None = None) -> None:
-    """Send the program's own messages to a handler, by default to stderr, one per line."""
-    logging.captureWarnings(capture=True)
+    """Send the program's own messages to a handler, by default to stderr, one per line.
+
+    With a handler, what Python itself would print to stderr becomes a message as well.
+    """
+    if handler is None:
+        logging.captureWarnings(capture=True)
+    else:
+        log_what_python_prints()
     to_stderr = logging.StreamHandler()
     to_stderr.setFormatter(_OneLine("tracer: %(levelname)s: %(message)s"))
     logging.basicConfig(

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from types import FrameType
 
@@ -17,19 +17,30 @@ from tracer.agent.reporter import Reporter
 from tracer.agent.serve.server import Server
 from tracer.agent.stop import StopRequest
 from tracer.agent.supervisor import Supervisor
-from tracer.clock import NS, boot_ns
+from tracer.clock import NS, boot_ns, boot_to_wall_ns
 from tracer.commands import arguments
 from tracer.commands.follow import MIN_AGE, read_format
 from tracer.commands.serving import Serving
 from tracer.diagnosis.evidence import Investigator
 from tracer.durations import exact_duration
-from tracer.errors import CANNOT_RUN_STATUS, TracerError, UsageError, internal_error
+from tracer.errors import (
+    CANNOT_RUN_STATUS,
+    TracerError,
+    UsageError,
+    classified,
+    internal_error,
+)
 from tracer.model.event import Event, EventName, Sink
 from tracer.model.status import StatusBoard
 from tracer.options import Options
+from tracer.procfs.fs import ProcFs
 from tracer.procfs.identity import living_process
 from tracer.procfs.pidns import visibility_problem
+from tracer.render.document import event_document
+from tracer.sinks.budget import LogBudget
+from tracer.sinks.diagnostics import EarlyHandler
 from tracer.sinks.fanout import Fanout
+from tracer.sinks.json_line import log_line
 from tracer.sinks.jsonlog import JsonLogSink
 from tracer.sinks.live import LiveSink
 from tracer.state.checkpoint import Checkpoint
@@ -56,17 +67,28 @@ def run(args: argparse.Namespace) -> int:
     follow: bool = args.follow
     as_json = read_format(args) == "json" or not follow
     chosen = options.read(args, min_age=MIN_AGE if follow else AGENT_MIN_AGE)
-    build.start_logging(chosen)
-    stop = StopRequest()
-    # From here on: a signal that comes while a source is being loaded ends it cleanly, too.
-    with _signals(stop.request), ExitStack() as servers:
-        if not as_json:
+    if not as_json:
+        build.start_logging(chosen)
+        stop = StopRequest()
+        with _signals(stop.request), ExitStack() as servers:
             _engine(chosen, stop, servers, lambda _: _live_sink(stop), writes=False).run()
-            return 0
-        return _run_logging(chosen, stop, servers, writes=not follow)
+        return 0
+    early = EarlyHandler()
+    build.start_logging(chosen, early)
+    try:
+        stop = StopRequest()
+        # From here on: a signal that comes while a source is being loaded ends it cleanly, too.
+        with _signals(stop.request), ExitStack() as servers:
+            return _run_logging(chosen, stop, servers, early, writes=not follow)
+    except OSError as error:
+        # Not even a log could be made: there are no file descriptors, or there is no memory.
+        _write_failed_start(chosen, classified(error) or internal_error(error))
+        return CANNOT_RUN_STATUS
 
 
-def _run_logging(chosen: Options, stop: StopRequest, servers: ExitStack, *, writes: bool) -> int:
+def _run_logging(
+    chosen: Options, stop: StopRequest, servers: ExitStack, early: EarlyHandler, *, writes: bool
+) -> int:
     """Run with JSON lines on stdout, and return the exit status.
 
     What goes wrong is in agent_stopped: stderr stays empty, so that nobody has to collect it.
@@ -74,7 +96,8 @@ def _run_logging(chosen: Options, stop: StopRequest, servers: ExitStack, *, writ
     logs: list[JsonLogSink] = []
 
     def sink(checkpoint: Checkpoint | None) -> Sink:
-        logs.append(_json_sink(chosen, stop, checkpoint))
+        budget = LogBudget(chosen.log_burst, chosen.log_rate) if writes else None
+        logs.append(_json_sink(chosen, stop, checkpoint, budget, early))
         return logs[-1]
 
     try:
@@ -93,9 +116,24 @@ def _run_logging(chosen: Options, stop: StopRequest, servers: ExitStack, *, writ
 
 
 def _log_failed_start(log: Sink, error: TracerError) -> None:
-    source = {"name": None, "reason": str(error)}
-    log.emit(Event(EventName.AGENT_STOPPED, boot_ns(), fields={"source": source}, level="error"))
+    log.emit(_failed_start(error))
     log.close(_CLOSE_SECONDS)
+
+
+def _write_failed_start(chosen: Options, error: TracerError) -> None:
+    """Write that line without a thread or a queue."""
+    document = event_document(
+        _failed_start(error),
+        node_name=chosen.node_name,
+        to_wall_ns=boot_to_wall_ns(),
+        version=__version__,
+    )
+    os.write(1, log_line(document))
+
+
+def _failed_start(error: TracerError) -> Event:
+    source = {"name": None, "reason": str(error)}
+    return Event(EventName.AGENT_STOPPED, boot_ns(), fields={"source": source}, level="error")
 
 
 def _engine(
@@ -178,17 +216,33 @@ def _live_sink(stop: StopRequest) -> Sink:
     return shown
 
 
-def _json_sink(chosen: Options, stop: StopRequest, checkpoint: Checkpoint | None) -> JsonLogSink:
+def _json_sink(
+    chosen: Options,
+    stop: StopRequest,
+    checkpoint: Checkpoint | None,
+    budget: LogBudget | None,
+    early: EarlyHandler,
+) -> JsonLogSink:
     log = JsonLogSink(
         node_name=chosen.node_name,
         version=__version__,
+        boot_id=_boot_id(chosen),
         level="info" if chosen.log_level == "debug" else chosen.log_level,
+        budget=budget,
         written=None if checkpoint is None else checkpoint.written,
         on_closed=lambda: stop.request("stdout was closed"),
     )
     log.start()
-    build.start_logging(chosen, log.handler())
+    handler = log.handler()
+    build.start_logging(chosen, handler)
+    early.hand_over(handler)
     return log
+
+
+def _boot_id(chosen: Options) -> str | None:
+    with suppress(OSError):
+        return ProcFs(chosen.proc_root).boot_id()
+    return None
 
 
 def _metrics(chosen: Options, board: StatusBoard, servers: ExitStack) -> Sink:

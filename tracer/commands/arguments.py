@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from tracer.options import LEVELS, MAP_ENTRIES, SOURCES
+from tracer.options import LEVELS, LOG_BURST, LOG_RATE, MAP_ENTRIES, SOURCES
 from tracer.protocol import STATE_DIR
 
 
@@ -109,6 +109,18 @@ _DECLARED: Mapping[str, _Option] = {
     ),
     "log_level": _Option(
         _MESSAGES, ("--log-level",), "LEVEL", f"{', '.join(LEVELS)} (default info)"
+    ),
+    "log_burst": _Option(
+        _MESSAGES,
+        ("--log-burst",),
+        "LINES",
+        f"lines of the log that each pod may fill at once (default {LOG_BURST})",
+    ),
+    "log_rate": _Option(
+        _MESSAGES,
+        ("--log-rate",),
+        "LINES",
+        f"lines a second that each pod may fill after that (default {LOG_RATE})",
     ),
     "metrics_address": _Option(
         _MESSAGES, ("--metrics-address",), "HOST:PORT", "serve /metrics, /healthz and /readyz here"

@@ -19,4 +19,8 @@ def read_format(args: argparse.Namespace) -> str:
         raise UsageError("--output needs --follow: without it the agent always writes JSON")
     if args.command_lines and args.follow and args.output != "json":
         raise UsageError("--command-lines with --follow needs -o json: the live view has no room")
+    if args.follow and (args.log_burst is not None or args.log_rate is not None):
+        raise UsageError(
+            "--log-burst and --log-rate are for the agent's log: --follow has no limit"
+        )
     return args.output or "text"

@@ -14,6 +14,7 @@ from tracer.commands.output import Output, OwnOutput
 from tracer.commands.scan_groups import MOST_PARENTS, By, Scan
 from tracer.errors import UsageError
 from tracer.options import Options
+from tracer.procfs.fs import ProcFs
 from tracer.render.groups import Group
 from tracer.render.table import BY_PARENT, BY_POD, BY_ZOMBIE, table_lines
 from tracer.render.text import one_line
@@ -128,7 +129,7 @@ def show(view: View, chosen: Options, knowledge: Knowledge, output: Output) -> i
     as_json = view.output == "json"
     rows = _Counting(scan.rows(view.by, oldest_first=not as_json))
     if as_json:
-        _in_pieces(_json_lines(rows, view.by, chosen), output)
+        _in_pieces(_json_lines(rows, view.by, chosen, knowledge.proc), output)
     else:
         lines = table_lines(
             rows,
@@ -180,21 +181,29 @@ def _in_pieces(lines: Iterable[str], output: Output) -> None:
     output.out("".join(piece))
 
 
-def _json_lines(rows: Iterable[Group], by: By, chosen: Options) -> Iterator[str]:
+def _json_lines(
+    rows: Iterable[Group], by: By, chosen: Options, proc: ProcFs
+) -> Iterator[str]:
     from tracer.sinks.json_line import json_line  # noqa: PLC0415 - not for tables
 
-    to_wall_ns = boot_to_wall_ns()
+    to_wall_ns, boot_id = boot_to_wall_ns(), proc.boot_id()
     separator = "[\n"
     for group in rows:
-        yield separator + json_line(_document(group, by, chosen.node_name, to_wall_ns))
+        yield separator + json_line(_document(group, by, chosen.node_name, to_wall_ns, boot_id))
         separator = ",\n"
     yield "[]\n" if separator == "[\n" else "\n]\n"
 
 
-def _document(group: Group, by: By, node_name: str, to_wall_ns: int) -> Mapping[str, object]:
+def _document(
+    group: Group, by: By, node_name: str, to_wall_ns: int, boot_id: str | None
+) -> Mapping[str, object]:
     from tracer.render.document import zombie_document  # noqa: PLC0415 - not for tables
     from tracer.render.row_document import row_document  # noqa: PLC0415
 
     if by is By.ZOMBIE:
-        return zombie_document(group.record, node_name=node_name, to_wall_ns=to_wall_ns)
-    return row_document(group, by=by.value, node_name=node_name, to_wall_ns=to_wall_ns)
+        return zombie_document(
+            group.record, node_name=node_name, to_wall_ns=to_wall_ns, boot_id=boot_id
+        )
+    return row_document(
+        group, by=by.value, node_name=node_name, to_wall_ns=to_wall_ns, boot_id=boot_id
+    )

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from tracer.clock import rfc3339
 from tracer.model import Record
 from tracer.model.event import LEVELS, Event, EventName, StormContext
-from tracer.render.cause_id import ExplainedCauses
-from tracer.render.context import FieldContext, record_context, storm_context
+from tracer.render.cause_id import ExplainedCauses, Fact, repeated_facts
+from tracer.render.context import FieldContext, record_context, sample_context, storm_context
 from tracer.render.fields import FIELDS, Getter, in_pod, paths
 from tracer.render.message import event_message, zombie_message
 
@@ -137,30 +137,37 @@ def event_document(
             boot_id=boot_id,
             explained=explained,
         )
-        return head | _storm_facts(event.storm, context)
+        return head | _storm_facts(event.storm, context, explained)
     if event.name in {EventName.AGENT_STARTED, EventName.AGENT_STOPPED}:
         head["service"] = {"name": "zombie-tracer", "version": version}
     document = merged(head, event.fields)
     return merged(document, {"k8s": {"node": {"name": node_name}}})
 
 
-def _storm_facts(storm: StormContext, context: FieldContext) -> Document:
+def _storm_facts(
+    storm: StormContext, context: FieldContext, explained: ExplainedCauses | None
+) -> Document:
     samples = [
-        _build(
-            _SAMPLE,
-            FieldContext(
-                node_name=context.node_name,
-                to_wall_ns=context.to_wall_ns,
-                at_boot_ns=context.at_boot_ns,
-                parent_pid=zombie.child.parent_pid,
-                attribution=storm.attribution,
-                zombie=zombie,
-                age_ns=zombie.age_ns(context.at_boot_ns),
-            ),
-        )
+        _build(_SAMPLE, sample_context(zombie, context, explained))
         for zombie in storm.storm.samples
     ]
     return merged(_facts(_STORM, context), {"storm": {"samples": samples}})
+
+
+def explained_by(document: Document) -> list[Fact]:
+    """Return what the reader of a line has then, and need not get again."""
+    match document:
+        case {"cause": {"id": str(cause_id), "confidence": str(confidence), "evidence": evidence}}:
+            facts = [] if evidence is None else [(cause_id, confidence)]
+        case _:
+            return []
+    match document:
+        case {
+            "process": {"linux": {"cgroup": str(cgroup)}},
+            "parent": {"command_line": str() | None as command_line},
+        }:
+            facts.append(repeated_facts(cause_id, cgroup, command_line))
+    return facts
 
 
 def merged(base: Mapping[str, object], more: Mapping[str, object]) -> Document:

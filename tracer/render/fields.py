@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from tracer.clock import NS, TICK_NS
 from tracer.model import Attribution, Cause, Child, Container, Process, Storm, Waits, Workload
-from tracer.render.context import FieldContext
+from tracer.render.context import FieldContext, cgroup_path
 from tracer.render.words import core_dumped, exit_code, exit_signal, state_name
 
 KERNEL_BYTES = 10_547
@@ -111,10 +111,7 @@ _parent_state = _parent(lambda p: state_name(p.state))
 
 
 def _cgroup(context: FieldContext) -> str | None:
-    """Return the zombie's own cgroup, else the one that it was attributed by."""
-    if context.zombie is not None and context.zombie.child.cgroup is not None:
-        return context.zombie.child.cgroup.path
-    return None if context.attribution.cgroup is None else context.attribution.cgroup.path
+    return None if context.repeats else cgroup_path(context.zombie, context.attribution)
 
 
 FIELDS: Mapping[str, Getter] = {
@@ -150,7 +147,7 @@ FIELDS: Mapping[str, Getter] = {
     "parent.vpid": _parent(lambda p: p.vpid),
     "parent.executable.name": _parent(lambda p: p.comm or None),
     "parent.executable.path": _parent(lambda p: p.path),
-    "parent.command_line": lambda context: context.command_line,
+    "parent.command_line": lambda context: None if context.repeats else context.command_line,
     "parent.state": lambda context: None if context.parent_gone else _parent_state(context),
     "parent.is_init": _parent(lambda p: p.is_init),
     "parent.waits.any": _waits(lambda w: w.any),

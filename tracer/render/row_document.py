@@ -8,7 +8,9 @@ _SHARED = ("timestamp", "level", "schema_version", "k8s", "container", "systemd"
 """What the zombies of every row have in common, or its oldest zombie stands for."""
 
 
-def row_document(group: Group, *, by: str, node_name: str, to_wall_ns: int) -> Document:
+def row_document(
+    group: Group, *, by: str, node_name: str, to_wall_ns: int, boot_id: str | None = None
+) -> Document:
     """Return the counts of a row in `row`, and in the fields of a zombie line whose they are.
 
     `cause` is that of the oldest zombie; `row.causes` has the codes of all of them, the
@@ -19,8 +21,11 @@ def row_document(group: Group, *, by: str, node_name: str, to_wall_ns: int) -> D
         by: parent or pod; only a row of one parent has `parent`.
         node_name: the node the zombies are on.
         to_wall_ns: what must be added to boot times, from clock.boot_to_wall_ns().
+        boot_id: of this boot of the node; without it, cause.id is None.
     """
-    document = zombie_document(group.record, node_name=node_name, to_wall_ns=to_wall_ns)
+    document = zombie_document(
+        group.record, node_name=node_name, to_wall_ns=to_wall_ns, boot_id=boot_id
+    )
     shared = (*_SHARED, "parent") if by == "parent" else _SHARED
     row: Document = {
         "by": by,

@@ -26,8 +26,8 @@ class LogBudget(NamedTuple):
         per_second: lines a second after that.
     """
 
-    burst: int = 1000
-    per_second: int = 20
+    burst: int
+    per_second: int
 
 
 class _Bucket:

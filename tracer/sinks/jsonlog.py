@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from tracer.clock import boot_ns, boot_to_wall_ns
 from tracer.model.event import Event, EventName
-from tracer.render.cause_id import ExplainedCauses
-from tracer.render.document import Document, event_document, merged
+from tracer.render.cause_id import ExplainedCauses, Fact
+from tracer.render.document import Document, event_document, explained_by, merged
 from tracer.sinks.admission import Admission
 from tracer.sinks.budget import LogBudget
 from tracer.sinks.diagnostics import DiagnosticRenderer, QueueingHandler
@@ -87,7 +87,7 @@ class JsonLogSink:
         self._counting = Lock()
         self._not_lines_dropped = 0
         self._explained = ExplainedCauses()
-        self._explaining: tuple[str, str] | None = None
+        self._explaining: list[Fact] = []
         self._writer: LineWriter[_Item] = LineWriter(
             descriptor,
             self._render,
@@ -113,11 +113,11 @@ class JsonLogSink:
 
     def emit(self, event: Event) -> None:
         """Queue one event."""
-        if event.name is EventName.AGENT_STOPPED:
-            self._queue_losses(everything=True)
         silent = _severity(event.severity) < self._level
         admitted = not silent and self._admission.admits(event)
         self._writer.emit(event if admitted else _Withheld(event))
+        if event.name is EventName.AGENT_STOPPED:  # which leaves the queue last
+            self._queue_losses(everything=True)
 
     def handler(self) -> logging.Handler:
         """Return a handler that makes log records lines of this log."""
@@ -134,7 +134,7 @@ class JsonLogSink:
         self._writer.close(timeout_seconds)
 
     def _render(self, item: _Item) -> bytes | None:
-        self._explaining = None
+        self._explaining = []
         match item:
             case logging.LogRecord():
                 return self._diagnostic(item)
@@ -156,14 +156,12 @@ class JsonLogSink:
         if event.name in {EventName.SUMMARY, EventName.AGENT_STOPPED}:
             left_out = self._admission.left_out.by_namespace()
             return merged(document, {"lost": {"by_namespace": left_out}})
-        self._explaining = _explained_by(document)
+        self._explaining = explained_by(document)
         return document
 
     def _loss_line(self, loss: Loss) -> bytes:
         now_ns = boot_ns() + self._to_wall_ns()
-        document = loss_document(
-            loss, self._budget or LogBudget(), node_name=self._node_name, wall_ns=now_ns
-        )
+        document = loss_document(loss, self._budget, node_name=self._node_name, wall_ns=now_ns)
         return log_line(document)
 
     def _writing(self, item: _Item) -> None:
@@ -171,8 +169,8 @@ class JsonLogSink:
             self._event_writing(item)
 
     def _written(self, item: _Item) -> None:
-        if self._explaining is not None:
-            self._explained.add(self._explaining)
+        for fact in self._explaining:
+            self._explained.add(fact)
         event = item.event if isinstance(item, _Withheld) else item
         if isinstance(event, Event) and self._event_written is not None:
             self._event_written(event)
@@ -203,7 +201,7 @@ def _size(item: _Item) -> int:
     if isinstance(event, logging.LogRecord):
         return _EVENT_BYTES + len(event.getMessage())
     if not isinstance(event, Event):
-        return _EVENT_BYTES
+        return 0  # few, and one that displaced a line would not count that line
     about = event.record or event.storm
     if about is None:
         return 2 * _EVENT_BYTES
@@ -213,14 +211,6 @@ def _size(item: _Item) -> int:
         return _EVENT_BYTES * (1 + len(event.storm.storm.samples)) + texts
     line = event.record.command_line if event.record is not None else None
     return _EVENT_BYTES + texts + len(line or "")
-
-
-def _explained_by(document: Document) -> tuple[str, str] | None:
-    """Return the cause (id, confidence) whose evidence and advice are in a line."""
-    match document.get("cause"):
-        case {"id": str(found), "confidence": str(confidence), "evidence": [*_]}:
-            return found, confidence
-    return None
 
 
 def _severity(level: str) -> int:

@@ -11,12 +11,14 @@ from tracer.sinks.left_out import Loss, Reason
 _PODS_NAMED = 10
 
 
-def loss_document(loss: Loss, budget: LogBudget, *, node_name: str, wall_ns: int) -> Document:
+def loss_document(
+    loss: Loss, budget: LogBudget | None, *, node_name: str, wall_ns: int
+) -> Document:
     """Return the line about one namespace's lines that were left out.
 
     Args:
         loss: which lines.
-        budget: of each pod, for the sentence.
+        budget: of each pod; None when there is none, and only the queue was full.
         node_name: of this node.
         wall_ns: the time of the line, in Unix nanoseconds.
     """
@@ -41,11 +43,11 @@ def _worst(loss: Loss) -> list[tuple[str, int]]:
     return sorted(loss.pods.items(), key=lambda pod: (-pod[1], pod[0]))[:_PODS_NAMED]
 
 
-def _message(loss: Loss, budget: LogBudget) -> str:
+def _message(loss: Loss, budget: LogBudget | None) -> str:
     lines, were = ("1 line", "was") if loss.lines == 1 else (f"{loss.lines} lines", "were")
     events = ", ".join(f"{count} {event}" for event, count in loss.events.items())
     text = f"{lines} about {_whose(loss)} ({events}) {were} left out of this log: "
-    if loss.reason is Reason.QUEUE_FULL:
+    if loss.reason is Reason.QUEUE_FULL or budget is None:
         text += "its reader was too slow; check what reads the agent's output"
     else:
         text += (
