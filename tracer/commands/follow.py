@@ -21,6 +21,7 @@ def read_format(args: argparse.Namespace) -> str:
         raise UsageError("--command-lines with --follow needs -o json: the live view has no room")
     if args.follow and (args.log_burst is not None or args.log_rate is not None):
         raise UsageError(
-            "--log-burst and --log-rate are for the agent's log: --follow has no limit"
+            "--log-burst and --log-rate are for the agent's log, --follow has no limit"
+            " (see `tracer --help`)"
         )
     return args.output or "text"
