@@ -10,7 +10,7 @@ from support import records as made
 from support.schema import parse_line
 
 from tracer.render.document import event_document
-from tracer.sinks.json_line import MAX_BYTES, json_line, log_line
+from tracer.sinks.json_line import MAX_BYTES, json_line, json_text, log_line
 
 ANY_TEXT = st.text(st.characters(codec=None))
 VALUES = st.recursive(
@@ -57,6 +57,15 @@ def test_infinities_become_null():
 def test_del_alone_is_escaped():
     """ASCII text is not safe by itself."""
     assert json_line("\x7f") == '"\\u007f"'
+
+
+@given(VALUES)
+def test_indented_json_is_ascii_and_safe(value):
+    """What `tracer explain -o json` prints; DEL is ASCII, and json.dumps leaves it as it is."""
+    text = json_text(value)
+    assert text.isascii()
+    assert not set(text) & (UNSAFE - {"\n"})
+    json.loads(text)
 
 
 def test_keys_stay_in_order_and_numbers_exact():

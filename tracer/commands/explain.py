@@ -154,7 +154,10 @@ def show(question: Question, chosen: Options, knowledge: Knowledge, output: Outp
         from tracer.render.explanation_json import explanation_document  # noqa: PLC0415 - only here
 
         document = explanation_document(
-            explanation, node_name=chosen.node_name, to_wall_ns=to_wall_ns
+            explanation,
+            node_name=chosen.node_name,
+            to_wall_ns=to_wall_ns,
+            boot_id=knowledge.proc.boot_id(),
         )
         output.out(json_text(document) + "\n")
         return 0

@@ -7,7 +7,9 @@ from tracer.render.fields import seconds
 from tracer.render.words import state_name
 
 
-def explanation_document(explanation: Explanation, *, node_name: str, to_wall_ns: int) -> Document:
+def explanation_document(
+    explanation: Explanation, *, node_name: str, to_wall_ns: int, boot_id: str | None = None
+) -> Document:
     """Return the explanation as one object.
 
     `kind` is zombie, reaped, process or dead_leader; `zombies` are the documents of
@@ -28,6 +30,7 @@ def explanation_document(explanation: Explanation, *, node_name: str, to_wall_ns
                 node_name=node_name,
                 to_wall_ns=to_wall_ns,
                 at_boot_ns=explanation.now_boot_ns,
+                boot_id=boot_id,
             )
             for record in explanation.records
         ],

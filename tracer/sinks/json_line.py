@@ -17,10 +17,11 @@ write in one piece (containerd's max_container_log_line_size)."""
 
 _UNSAFE = re.compile(
     "[\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
-    "\ud800-\udfff\U000e0000-\U000e007f]"
+    "\ud800-\udfff\U000e0000-\U000e0fff]"
 )
 """What JSON allows in a string, but a terminal must not get: DEL and C1 controls,
-bidirectional and zero-width characters, tags; and lone surrogates, which UTF-8 cannot hold."""
+bidirectional and zero-width characters, tags, invisible variation selectors; and lone
+surrogates, which UTF-8 cannot hold."""
 
 _LONGEST_TEXTS = (1024, 256, 64, 16)
 """Characters left of each text, tried in turn when a line is too long; lists keep a
@@ -35,6 +36,12 @@ def json_line(document: object) -> str:
     because parsers disagree on what its escape means.
     """
     return _encode(document).decode()
+
+
+def json_text(document: object) -> str:
+    """Write as indented JSON in ASCII, with a newline at the end, safe on any terminal."""
+    text = json.dumps(_finite(document), indent=2, ensure_ascii=True, default=str)
+    return text.replace("\x7f", "\\u007f") + "\n"
 
 
 def log_line(document: Mapping[str, object]) -> bytes:
