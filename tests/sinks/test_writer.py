@@ -138,6 +138,26 @@ def test_each_failure_is_said_once_and_again_after_a_success(tmp_path):
     assert 3 <= len(errors) <= 6, "not once per line, however often it comes and goes"
 
 
+BACKGROUND = r"""
+def broken():
+    calls.append(1)
+    raise ValueError("x")
+
+calls = []
+log = os.open(folder + "/log", os.O_WRONLY | os.O_CREAT)
+out = LineWriter(log, lambda line: line, limit=9, background=broken, written=done.append)
+for number in range(3):
+    out.emit(b"%d\n" % number)
+out.close(10)
+assert len(calls) > 3, calls
+os.write(1, open(folder + "/log", "rb").read())
+"""
+
+
+def test_a_failure_in_the_background_does_not_end_the_log(tmp_path):
+    assert run(BACKGROUND, str(tmp_path)).stdout == b"0\n1\n2\n"
+
+
 @pytest.fixture
 def complaints():
     """Give (complaints at a time that can be set, what was said)."""

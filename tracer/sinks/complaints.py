@@ -1,4 +1,8 @@
-"""What a sink says about its own failures: each one once, and not too often."""
+"""What a sink says about its own failures: each one once, and not too often.
+
+That stdout cannot be written is the only text that a running agent writes to stderr: no line
+of the log could say so.
+"""
 
 import os
 import sys
