@@ -80,8 +80,9 @@ def run(args: argparse.Namespace) -> int:
         # From here on: a signal that comes while a source is being loaded ends it cleanly, too.
         with _signals(stop.request), ExitStack() as servers:
             return _run_logging(chosen, stop, servers, early, writes=not follow)
-    except OSError as error:
-        # Not even a log could be made: there are no file descriptors, or there is no memory.
+    except UsageError:
+        raise
+    except Exception as error:  # noqa: BLE001 - not even a log could be made (EMFILE, ENOMEM)
         _write_failed_start(chosen, classified(error) or internal_error(error))
         return CANNOT_RUN_STATUS
 
@@ -240,7 +241,7 @@ def _json_sink(
 
 
 def _boot_id(chosen: Options) -> str | None:
-    with suppress(OSError):
+    with suppress(OSError, TracerError):  # then it cannot start, and the log says why
         return ProcFs(chosen.proc_root).boot_id()
     return None
 
