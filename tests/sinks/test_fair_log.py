@@ -168,6 +168,15 @@ def test_the_agents_own_lines_come_before_the_backlog_and_its_end_after():
     assert lines[-1]["event"] == "agent_stopped"
 
 
+def test_the_last_line_is_agent_stopped_however_fast_the_thread_is():
+    for _ in range(100):
+        log = Log(budget=LogBudget(1, 1))
+        log.emit(zombie("a", 2000), zombie("a", 2001))
+        wait_until(lambda log=log: len(log.written) == 2)
+        names = [line["event"] for line in log.lines()]
+        assert names == ["zombie_detected", "agent_message", "agent_stopped"]
+
+
 def test_what_waits_is_bounded_by_bytes():
     """Long texts do not add up to more memory than short ones."""
     long = replace(made.NEVER, evidence=("x" * 10_000,) * 10)

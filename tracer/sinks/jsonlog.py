@@ -84,6 +84,7 @@ class JsonLogSink:
         self._to_wall_ns = to_wall_ns
         self._diagnostic = DiagnosticRenderer(node_name)
         self._admission = Admission(budget)
+        self._ended = False
         self._counting = Lock()
         self._not_lines_dropped = 0
         self._explained = ExplainedCauses()
@@ -113,11 +114,12 @@ class JsonLogSink:
 
     def emit(self, event: Event) -> None:
         """Queue one event."""
+        if event.name is EventName.AGENT_STOPPED:
+            self._queue_losses(everything=True)
+            self._ended = True
         silent = _severity(event.severity) < self._level
         admitted = not silent and self._admission.admits(event)
         self._writer.emit(event if admitted else _Withheld(event))
-        if event.name is EventName.AGENT_STOPPED:  # which leaves the queue last
-            self._queue_losses(everything=True)
 
     def handler(self) -> logging.Handler:
         """Return a handler that makes log records lines of this log."""
@@ -187,6 +189,8 @@ class JsonLogSink:
         return _LOSS_CHECK_MILLISECONDS if self._admission.left_out.pending else None
 
     def _queue_losses(self, *, everything: bool = False) -> None:
+        if self._ended:
+            return  # nothing follows agent_stopped, which has the sums
         for loss in self._admission.left_out.due(everything=everything):
             self._writer.emit(loss)
 
@@ -204,7 +208,7 @@ def _size(item: _Item) -> int:
         return 0  # few, and one that displaced a line would not count that line
     about = event.record or event.storm
     if about is None:
-        return 2 * _EVENT_BYTES
+        return 0 if event.name is EventName.AGENT_STOPPED else 2 * _EVENT_BYTES
     cause = about.cause
     texts = 0 if cause is None else len(cause.advice) + sum(map(len, cause.evidence))
     if event.storm is not None:
