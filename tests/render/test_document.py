@@ -14,8 +14,6 @@ from tracer.model import (
     UNKNOWN_TICKS,
     Attribution,
     CauseCode,
-    Cgroup,
-    CgroupOrigin,
     Confidence,
     Container,
     Identity,
@@ -170,28 +168,17 @@ def test_an_explained_cause_leaves_out_evidence_and_advice():
     assert cause(made.event(of=surer))["evidence"], "another confidence is another explanation"
 
 
-def test_a_cgroup_and_a_command_line_are_repeated_only_if_they_are_others():
+def test_a_line_with_evidence_explains_its_cause():
     explained = ExplainedCauses()
 
-    def facts(event):
+    def explanation(event):
         built = event_document(event, version="0.1.0", boot_id="boot-1", explained=explained, **AT)
-        assert problems(built) == []
-        for fact in explained_by(built):
-            explained.add(fact)
-        return built["process"]["linux"]["cgroup"], built["parent"]["command_line"]
+        return explained_by(built)
 
-    here = made.POD.cgroup.path
-    there = Cgroup(here + "/below", CgroupOrigin.KERNEL)
-    other = made.event(of=made.record(made.child(cgroup=there), command_line="java x"))
-    assert facts(made.event()) == (here, None)
-    assert facts(made.event()) == (None, None)
-    assert facts(other) == (there.path, "java x")
-    assert facts(other) == (None, None)
-    assert facts(made.event(of=made.record(command_line="java x"))) == (here, "java x")
-    samples = event_document(
-        made.storm(), version="0.1.0", boot_id="boot-1", explained=explained, **AT
-    )["storm"]["samples"]
-    assert {sample["process"]["linux"]["cgroup"] for sample in samples} == {None}
+    first = explanation(made.event())
+    explained.add(first)
+    assert first[1] == "certain"
+    assert explanation(made.event()) is None
 
 
 def test_explained_causes_are_bounded_and_the_oldest_goes_first():

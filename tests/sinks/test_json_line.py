@@ -10,7 +10,8 @@ from support import records as made
 from support.schema import parse_line
 
 from tracer.render.document import event_document
-from tracer.sinks.json_line import MAX_BYTES, json_line, json_text, log_line
+from tracer.render.json_text import json_text
+from tracer.sinks.json_line import MAX_BYTES, json_line, log_line
 
 ANY_TEXT = st.text(st.characters(codec=None))
 VALUES = st.recursive(

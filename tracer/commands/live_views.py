@@ -12,7 +12,8 @@ from tracer.model.event import Event
 from tracer.options import Options
 from tracer.procfs.fs import ProcFs
 from tracer.procfs.identity import read_command_line
-from tracer.render.document import event_document
+from tracer.render.cause_id import ExplainedCauses
+from tracer.render.document import event_document, explained_by
 from tracer.render.live import MAX_COLUMNS, LiveView
 from tracer.sinks.json_line import log_line
 from tracer.sinks.live import frame_bytes, wants_colour
@@ -57,6 +58,8 @@ class JsonView:
         self._level = logging.getLevelNamesMapping()[chosen.log_level.upper()]
         self._proc = proc
         self._command_lines = chosen.command_lines
+        self._boot_id = proc.boot_id()
+        self._explained = ExplainedCauses()
 
     def render(self, event: Event) -> str:
         """Return the line of an event; empty when it is less severe than the client wants."""
@@ -70,7 +73,12 @@ class JsonView:
             node_name=self._node_name,
             to_wall_ns=boot_to_wall_ns(),
             version=__version__,
+            boot_id=self._boot_id,
+            explained=self._explained,
         )
+        explanation = explained_by(document)
+        if explanation is not None:
+            self._explained.add(explanation)
         return log_line(document).decode()
 
     def _command_line(self, parent: Process | None) -> str | None:

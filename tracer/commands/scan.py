@@ -181,9 +181,7 @@ def _in_pieces(lines: Iterable[str], output: Output) -> None:
     output.out("".join(piece))
 
 
-def _json_lines(
-    rows: Iterable[Group], by: By, chosen: Options, proc: ProcFs
-) -> Iterator[str]:
+def _json_lines(rows: Iterable[Group], by: By, chosen: Options, proc: ProcFs) -> Iterator[str]:
     from tracer.sinks.json_line import json_line  # noqa: PLC0415 - not for tables
 
     to_wall_ns, boot_id = boot_to_wall_ns(), proc.boot_id()

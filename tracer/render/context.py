@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from tracer.clock import rfc3339
 from tracer.model import Attribution, Cause, Identity, Process, Record, Storm, Waits, Zombie
 from tracer.model.event import StormContext
-from tracer.render.cause_id import ExplainedCauses, cause_id_of, repeated_facts
+from tracer.render.cause_id import ExplainedCauses, cause_id_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,6 @@ class FieldContext:
         parent_gone: the storm's parent has died, so it has no state any more.
         cause_id: of the parent and the cause.
         explained: an earlier line with this cause ID and confidence has evidence and advice.
-        repeats: an earlier line with this cause ID has this cgroup and command line.
     """
 
     node_name: str
@@ -48,7 +47,6 @@ class FieldContext:
     parent_gone: bool = False
     cause_id: str | None = None
     explained: bool = False
-    repeats: bool = False
 
     def wall(self, boot_ns: int | None) -> str | None:
         """Write a boot time as RFC 3339."""
@@ -85,9 +83,6 @@ def record_context(
         command_line=record.command_line,
         cause_id=cause_id,
         explained=_is_explained(cause_id, record.cause, explained),
-        repeats=_repeats(
-            cause_id, cgroup_path(record.zombie, record.attribution), record.command_line, explained
-        ),
     )
 
 
@@ -117,11 +112,8 @@ def storm_context(
     )
 
 
-def sample_context(
-    zombie: Zombie, storm: FieldContext, explained: ExplainedCauses | None
-) -> FieldContext:
+def sample_context(zombie: Zombie, storm: FieldContext) -> FieldContext:
     """Return the context of one sample of a storm."""
-    path = cgroup_path(zombie, storm.attribution)
     return FieldContext(
         node_name=storm.node_name,
         to_wall_ns=storm.to_wall_ns,
@@ -130,7 +122,6 @@ def sample_context(
         attribution=storm.attribution,
         zombie=zombie,
         age_ns=zombie.age_ns(storm.at_boot_ns),
-        repeats=_repeats(storm.cause_id, path, None, explained),
     )
 
 
@@ -139,17 +130,6 @@ def cgroup_path(zombie: Zombie | None, attribution: Attribution) -> str | None:
     if zombie is not None and zombie.child.cgroup is not None:
         return zombie.child.cgroup.path
     return None if attribution.cgroup is None else attribution.cgroup.path
-
-
-def _repeats(
-    cause_id: str | None,
-    cgroup: str | None,
-    command_line: str | None,
-    explained: ExplainedCauses | None,
-) -> bool:
-    if explained is None or cause_id is None:
-        return False
-    return repeated_facts(cause_id, cgroup, command_line) in explained
 
 
 def _cause_id(boot_id: str | None, parent: Identity | None, cause: Cause | None) -> str | None:

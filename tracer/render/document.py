@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from tracer.clock import rfc3339
 from tracer.model import Record
 from tracer.model.event import LEVELS, Event, EventName, StormContext
-from tracer.render.cause_id import ExplainedCauses, Fact, repeated_facts
+from tracer.render.cause_id import ExplainedCauses, Explanation
 from tracer.render.context import FieldContext, record_context, sample_context, storm_context
 from tracer.render.fields import FIELDS, Getter, in_pod, paths
 from tracer.render.message import event_message, zombie_message
@@ -137,37 +137,24 @@ def event_document(
             boot_id=boot_id,
             explained=explained,
         )
-        return head | _storm_facts(event.storm, context, explained)
+        return head | _storm_facts(event.storm, context)
     if event.name in {EventName.AGENT_STARTED, EventName.AGENT_STOPPED}:
         head["service"] = {"name": "zombie-tracer", "version": version}
     document = merged(head, event.fields)
     return merged(document, {"k8s": {"node": {"name": node_name}}})
 
 
-def _storm_facts(
-    storm: StormContext, context: FieldContext, explained: ExplainedCauses | None
-) -> Document:
-    samples = [
-        _build(_SAMPLE, sample_context(zombie, context, explained))
-        for zombie in storm.storm.samples
-    ]
+def _storm_facts(storm: StormContext, context: FieldContext) -> Document:
+    samples = [_build(_SAMPLE, sample_context(zombie, context)) for zombie in storm.storm.samples]
     return merged(_facts(_STORM, context), {"storm": {"samples": samples}})
 
 
-def explained_by(document: Document) -> list[Fact]:
-    """Return what the reader of a line has then, and need not get again."""
+def explained_by(document: Document) -> Explanation | None:
+    """Return which cause the reader of a line knows then, and need not get again."""
     match document:
-        case {"cause": {"id": str(cause_id), "confidence": str(confidence), "evidence": evidence}}:
-            facts = [] if evidence is None else [(cause_id, confidence)]
-        case _:
-            return []
-    match document:
-        case {
-            "process": {"linux": {"cgroup": str(cgroup)}},
-            "parent": {"command_line": str() | None as command_line},
-        }:
-            facts.append(repeated_facts(cause_id, cgroup, command_line))
-    return facts
+        case {"cause": {"id": str(cause_id), "confidence": str(confidence), "evidence": list()}}:
+            return cause_id, confidence
+    return None
 
 
 def merged(base: Mapping[str, object], more: Mapping[str, object]) -> Document:

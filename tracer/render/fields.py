@@ -111,7 +111,7 @@ _parent_state = _parent(lambda p: state_name(p.state))
 
 
 def _cgroup(context: FieldContext) -> str | None:
-    return None if context.repeats else cgroup_path(context.zombie, context.attribution)
+    return cgroup_path(context.zombie, context.attribution)
 
 
 FIELDS: Mapping[str, Getter] = {
@@ -147,7 +147,7 @@ FIELDS: Mapping[str, Getter] = {
     "parent.vpid": _parent(lambda p: p.vpid),
     "parent.executable.name": _parent(lambda p: p.comm or None),
     "parent.executable.path": _parent(lambda p: p.path),
-    "parent.command_line": lambda context: None if context.repeats else context.command_line,
+    "parent.command_line": lambda context: context.command_line,
     "parent.state": lambda context: None if context.parent_gone else _parent_state(context),
     "parent.is_init": _parent(lambda p: p.is_init),
     "parent.waits.any": _waits(lambda w: w.any),

@@ -38,12 +38,6 @@ def json_line(document: object) -> str:
     return _encode(document).decode()
 
 
-def json_text(document: object) -> str:
-    """Write as indented JSON in ASCII, with a newline at the end, safe on any terminal."""
-    text = json.dumps(_finite(document), indent=2, ensure_ascii=True, default=str)
-    return text.replace("\x7f", "\\u007f") + "\n"
-
-
 def log_line(document: Mapping[str, object]) -> bytes:
     """Write as a line of the log, newline included, of at most MAX_BYTES.
 

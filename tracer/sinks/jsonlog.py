@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from tracer.clock import boot_ns, boot_to_wall_ns
 from tracer.model.event import Event, EventName
-from tracer.render.cause_id import ExplainedCauses, Fact
+from tracer.render.cause_id import ExplainedCauses, Explanation
 from tracer.render.document import Document, event_document, explained_by, merged
 from tracer.sinks.admission import Admission
 from tracer.sinks.budget import LogBudget
@@ -88,7 +88,7 @@ class JsonLogSink:
         self._counting = Lock()
         self._not_lines_dropped = 0
         self._explained = ExplainedCauses()
-        self._explaining: list[Fact] = []
+        self._explaining: Explanation | None = None
         self._writer: LineWriter[_Item] = LineWriter(
             descriptor,
             self._render,
@@ -136,7 +136,7 @@ class JsonLogSink:
         self._writer.close(timeout_seconds)
 
     def _render(self, item: _Item) -> bytes | None:
-        self._explaining = []
+        self._explaining = None
         match item:
             case logging.LogRecord():
                 return self._diagnostic(item)
@@ -171,8 +171,8 @@ class JsonLogSink:
             self._event_writing(item)
 
     def _written(self, item: _Item) -> None:
-        for fact in self._explaining:
-            self._explained.add(fact)
+        if self._explaining is not None:
+            self._explained.add(self._explaining)
         event = item.event if isinstance(item, _Withheld) else item
         if isinstance(event, Event) and self._event_written is not None:
             self._event_written(event)
