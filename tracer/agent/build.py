@@ -36,11 +36,18 @@ _log = logging.getLogger(__name__)
 _Part = TypeVar("_Part")
 
 
-def retried(construct: Callable[[], _Part], stop: StopRequest) -> _Part:
+def retried(
+    construct: Callable[[], _Part], stop: StopRequest, waiting: Callable[[], None] = lambda: None
+) -> _Part:
     """Construct a part of the agent, again and again while that fails temporarily.
 
     With no descriptors left at the start, an agent that gives up is restarted by its
     manager ever more slowly, and sees nothing meanwhile.
+
+    Args:
+        construct: makes the part.
+        stop: ends the attempts.
+        waiting: called once, after the reason was logged.
 
     Raises:
         Exception: whatever the construction raises that is not temporary; a temporary error
@@ -55,6 +62,7 @@ def retried(construct: Callable[[], _Part], stop: StopRequest) -> _Part:
                 raise
             if not backoff.failures:
                 _log.warning("cannot start yet: %s; trying again", classified(error))
+                waiting()
             stop.sleep_until(boot_ns() + backoff.next_ns())
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from functools import partial
 from types import FrameType
+from typing import TypeVar
 
 from tracer import __version__, options
 from tracer.agent import build
@@ -46,6 +47,8 @@ from tracer.sinks.live import LiveSink
 from tracer.state.checkpoint import Checkpoint
 from tracer.state.store import StateStore
 from tracer.table.table import Table
+
+_Part = TypeVar("_Part")
 
 AGENT_MIN_AGE = "10s"
 _CLOSE_SECONDS = 5.0
@@ -102,7 +105,14 @@ def _run_logging(
         return logs[-1]
 
     try:
-        engine = _engine(chosen, stop, servers, sink, writes=writes)
+        engine = _engine(
+            chosen,
+            stop,
+            servers,
+            sink,
+            writes=writes,
+            waiting=lambda: early.write_out(chosen.node_name),
+        )
     except UsageError:
         raise
     except Exception as error:  # noqa: BLE001 - logged, as everything about the agent
@@ -144,6 +154,7 @@ def _engine(
     main_sink: Callable[[Checkpoint], Sink],
     *,
     writes: bool,
+    waiting: Callable[[], None] = lambda: None,
 ) -> Engine:
     """Put the agent together. The order is that of the data's way back: sinks first.
 
@@ -153,15 +164,20 @@ def _engine(
         servers: closes what serves the metrics and clients.
         main_sink: makes and starts what writes to stdout.
         writes: keep state for the next agent; else only read it.
+        waiting: called when it cannot be put together yet, after the reason was logged.
 
     Raises:
         TracerError: it cannot run here.
     """
-    proc = build.retried(lambda: build.open_proc(chosen), stop)
-    store = StateStore(chosen.state_dir, build.retried(proc.boot_id, stop) or "")
+
+    def retried(construct: Callable[[], _Part]) -> _Part:
+        return build.retried(construct, stop, waiting)
+
+    proc = retried(lambda: build.open_proc(chosen))
+    store = StateStore(chosen.state_dir, retried(proc.boot_id) or "")
     checkpoint = Checkpoint(store, proc, writes=writes)
-    who = build.retried(lambda: build.identification(chosen, proc), stop)
-    not_ready = build.retried(lambda: visibility_problem(proc, chosen.proc_root), stop)
+    who = retried(lambda: build.identification(chosen, proc))
+    not_ready = retried(lambda: visibility_problem(proc, chosen.proc_root))
     board = StatusBoard()
     others = [] if chosen.metrics_address is None else [_metrics(chosen, board, servers)]
     sink = Fanout([main_sink(checkpoint), *others])

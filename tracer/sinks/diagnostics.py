@@ -6,6 +6,7 @@ writer's thread. What Python itself would print to stderr becomes such a message
 """
 
 import logging
+import os
 import sys
 import threading
 import warnings
@@ -70,6 +71,13 @@ class EarlyHandler(QueueingHandler):
         records, self.records = self.records, []
         for record in records:
             handler.handle(record)
+
+    def write_out(self, node_name: str, descriptor: int = 1) -> None:
+        """Write all records as lines while there is no log yet: its start takes longer."""
+        render = DiagnosticRenderer(node_name)
+        records, self.records = self.records, []
+        for record in records:
+            os.write(descriptor, render(record))
 
 
 def message_document(
