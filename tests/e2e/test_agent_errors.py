@@ -120,7 +120,7 @@ def test_a_failure_for_good_is_the_last_line_and_the_next_agent_goes_on(tmp_path
             last = running.lines[-1]
             assert (last["event"], last["level"]) == ("agent_stopped", "error")
             assert (
-                "core failed: the kernel does not run the ageing program"
+                "core failed: the kernel does not run the BPF program on request"
                 in (last["source"]["reason"])
             )
             assert running.errors == ""
