@@ -51,13 +51,13 @@ static __always_inline void copy_history(struct zombie *zombie, struct process *
 	zombie->birth = entry->birth;
 }
 
-static __always_inline long report_zombie(struct process *entry)
+static __always_inline long report_zombie(struct process *entry, enum record_type type)
 {
 	struct task_struct *task = (void *)entry->task, *parent;
 	struct zombie_record record = {};
 	struct zombie *zombie = &record.zombie;
 
-	record.header.type = RECORD_ZOMBIE;
+	record.header.type = type;
 	if (!entry->facts_read) {
 		read_facts(task, &entry->facts, false, USER_ENGINE);
 		entry->facts_read = 1;
@@ -140,7 +140,7 @@ static __always_inline enum outcome check_death(struct death *death, __u64 now)
 		return DEATH_KNOWN;
 	/* Before the report: struct process says why. */
 	entry->known = 1;
-	if (!report_zombie(entry))
+	if (!report_zombie(entry, RECORD_ZOMBIE))
 		return DEATH_KNOWN;
 	entry->known = 0;
 	return DEATH_RING_FULL;
@@ -175,6 +175,8 @@ __noinline int settle_next(__u64 now)
 	entry = bpf_map_lookup_elem(&processes, &death.key);
 	if (!entry || entry->exit_ns != death.exit_ns || entry->gone)
 		return 0;
+	if (stage_of(entry, death.key.pid) == STAGE_ZOMBIE)
+		report_zombie(entry, RECORD_YOUNG); /* with no room, a restart may lose it */
 	death.due_ns = 0; /* check_next_aged() computes it */
 	if (bpf_map_push_elem(&aged, &death, 0))
 		COUNT(queue_full);

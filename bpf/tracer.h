@@ -133,6 +133,7 @@ struct zombie {
 enum record_type {
 	RECORD_ZOMBIE = 1,
 	RECORD_GONE = 2,
+	RECORD_YOUNG = 3,
 };
 
 struct record_header {
@@ -140,7 +141,10 @@ struct record_header {
 	__u32 pad;
 };
 
-/* A process has been dead for the minimum age. */
+/*
+ * A process has been dead for the minimum age (RECORD_ZOMBIE), or for settle_ns
+ * (RECORD_YOUNG): the latter is only saved, in case the agent ends before the minimum age.
+ */
 struct zombie_record {
 	struct record_header header;
 	struct zombie zombie;

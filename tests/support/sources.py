@@ -80,6 +80,9 @@ class ScriptedSource:
     def set_min_age(self, min_age_ns):
         self.min_age_ns = min_age_ns
 
+    def young(self, now_boot_ns):
+        return ()
+
     def snapshot(self):
         now = self._clock()
         while self._clock() < now + self.snapshot_ns:

@@ -12,12 +12,23 @@ time up to 10 min. One that failed permanently before it ever ran (no BTF, no ca
 not tried again: that takes another kernel or other rights, which means another agent.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from tracer.agent.backoff import Backoff, Pace, ReturnPlan
 from tracer.clock import NS, boot_ns
 from tracer.errors import PermanentError, TemporaryError, classified
-from tracer.model import BlockedWait, Forker, Identity, Losses, Observation, Snapshot, Source, Waits
+from tracer.model import (
+    BlockedWait,
+    Child,
+    Forker,
+    Identity,
+    Losses,
+    Observation,
+    Snapshot,
+    Source,
+    Waits,
+)
 from tracer.sources.select import ORDER, Makers, Opened, open_first, open_source, start
 
 FAILURES_BEFORE_FALLBACK = 5
@@ -246,6 +257,10 @@ class Supervisor:
         self._min_age_ns = min_age_ns
         if self._source is not None:
             self._source.set_min_age(min_age_ns)
+
+    def young(self, now_boot_ns: int) -> Sequence[Child]:
+        """Return zombies below the minimum age that the source knows; none without a source."""
+        return () if self._source is None else self._source.young(now_boot_ns)
 
     def snapshot(self) -> Snapshot:
         """Take a snapshot. Raises as poll() does, also while the snapshot is read."""

@@ -1,10 +1,11 @@
 """The protocol of a source of zombies, and what a source may have lost."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from tracer.model.cause import BlockedWait
-from tracer.model.child import Observation, Snapshot
+from tracer.model.child import Child, Observation, Snapshot
 from tracer.model.process import Forker, Identity, Waits
 
 
@@ -86,6 +87,13 @@ class Source(Protocol):
         A lower age: those that have passed it come with the next poll(). A higher one: those
         that were returned are not returned again. For ages from 1 s on; a lower one than
         that may be exceeded by 0.1 s.
+        """
+
+    def young(self, now_boot_ns: int) -> Sequence[Child]:
+        """Return zombies that poll() will return when they reach the minimum age.
+
+        Only what the last poll() learned, and 2,000 of them at most, the newest; some may have
+        been reaped since. Empty where deaths are not seen one by one.
         """
 
     def snapshot(self) -> Snapshot:

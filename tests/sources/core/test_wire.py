@@ -76,7 +76,11 @@ def test_a_record_is_its_header_and_then_what_its_type_says(btf):
     assert gone[1:] == fields_of(wire.GONE, wire.GoneWire._fields)
     assert btf.struct("gone_record").size == behind + wire.GONE.size
     types = btf.enum("record_type")
-    assert types == {"RECORD_ZOMBIE": wire.RECORD_ZOMBIE, "RECORD_GONE": wire.RECORD_GONE}
+    assert types == {
+        "RECORD_ZOMBIE": wire.RECORD_ZOMBIE,
+        "RECORD_GONE": wire.RECORD_GONE,
+        "RECORD_YOUNG": wire.RECORD_YOUNG,
+    }
 
 
 def test_the_key_of_a_process_is_mirrored(btf):

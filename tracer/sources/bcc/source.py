@@ -8,7 +8,7 @@ is dead, its parent, start time and exit code.
 import itertools
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from tracer.clock import NS, boot_ns
@@ -203,6 +203,10 @@ class BccSource:
         gone = reported.drop_if_gone(pid)
         if gone is not None:
             self._found.append(gone)
+
+    def young(self, now_boot_ns: int) -> Sequence[Child]:  # noqa: ARG002 - part of the contract
+        """Return nothing: zombies below the minimum age are not followed."""
+        return ()
 
     def snapshot(self) -> Snapshot:
         """Read every zombie's stat in /proc. What is new in it, poll() does not return again.

@@ -5,6 +5,7 @@ from tracer.model import Cgroup, CgroupOrigin, Child, Gone, Identity, Observatio
 from tracer.sources.core import wire
 from tracer.sources.core.cgroup_names import CgroupNames
 from tracer.sources.core.history import forker_of
+from tracer.sources.core.young import YoungZombies
 
 _ORIGINS = {wire.ORIGIN_INIT: OriginKind.INIT, wire.ORIGIN_SETNS: OriginKind.SETNS}
 
@@ -13,11 +14,13 @@ class Records:
     """Unpacks records.
 
     Attributes:
+        young: those below the minimum age; they are not observations yet.
         parse_errors: records of an unknown type, or shorter than their type.
     """
 
     def __init__(self, cgroups: CgroupNames) -> None:
         self._cgroups = cgroups
+        self.young = YoungZombies(self.child)
         self.parse_errors = 0
 
     def observations(self, records: list[bytes]) -> list[Observation]:
@@ -32,6 +35,9 @@ class Records:
         if kind == wire.RECORD_GONE and len(body) >= wire.GONE.size:
             gone = wire.GoneWire._make(wire.GONE.unpack_from(body))
             return Gone(Identity(gone.pid, ticks(gone.start_ns)), gone.gone_ns)
+        if kind == wire.RECORD_YOUNG and len(body) >= wire.ZOMBIE.size:
+            self.young.add(body)
+            return None
         self.parse_errors += 1
         return None
 

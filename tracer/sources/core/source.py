@@ -5,13 +5,13 @@ so that thousands of children reaped at once cost Python nothing.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
 from tracer.clock import NS, TICK_NS, boot_ns
 from tracer.errors import PermanentError
-from tracer.model import BlockedWait, Forker, Identity, Losses, Observation, Waits
+from tracer.model import BlockedWait, Child, Forker, Identity, Losses, Observation, Waits
 from tracer.procfs.pidns import in_host_pid_namespace
 from tracer.sources.core import wire
 from tracer.sources.core.blocked_waits import WaitQueues
@@ -38,6 +38,12 @@ So late at most, such a zombie is reported as reaped, and so much too long is it
 
 MAX_SLEEP_NS = NS
 """The queue of new deaths is checked at least so often: it has room for 65,536 of them."""
+
+_DEATHS_SLEEP_NS = MAX_SLEEP_NS // 2
+"""So often while deaths wait in it: a killed agent leaves those that were taken from it."""
+
+_IDLE_MS = 0x7FFFFFFF
+"""What the ageing program returns when no death waits anywhere (bpf/ageing.h)."""
 
 MAX_RUNS = 4096
 """Runs of the ageing program in one poll, for up to 64 deaths each."""
@@ -201,7 +207,8 @@ class CoreSource:
         else:
             wait_ms = 1
         self._skipped.update(now_boot_ns)
-        self._next_poll_boot_ns = now_boot_ns + min(wait_ms * 1_000_000, MAX_SLEEP_NS)
+        longest_ns = MAX_SLEEP_NS if wait_ms == _IDLE_MS else _DEATHS_SLEEP_NS
+        self._next_poll_boot_ns = now_boot_ns + min(wait_ms * 1_000_000, longest_ns)
         return observations
 
     def set_min_age(self, min_age_ns: int) -> None:
@@ -219,6 +226,10 @@ class CoreSource:
         if self._ring is None:
             raise PermanentError("the core source is not started")
         return self._ring
+
+    def young(self, now_boot_ns: int) -> Sequence[Child]:
+        """Return zombies of 0.1 s up to the minimum age, as they were then."""
+        return self._records.young.since(now_boot_ns - self._min_age_ns)
 
     def snapshot(self) -> CoreSnapshot:
         """Return every zombie of the minimum age, read while it is consumed.

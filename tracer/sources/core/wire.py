@@ -20,6 +20,7 @@ ORIGIN_SETNS = 2
 
 RECORD_ZOMBIE = 1
 RECORD_GONE = 2
+RECORD_YOUNG = 3
 
 CONSTANTS = Struct("=QQQ")
 """The program's constants: settle_ns, recheck_ns, tick_ns."""

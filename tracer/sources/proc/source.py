@@ -3,6 +3,7 @@
 import itertools
 import time
 from collections import deque
+from collections.abc import Sequence
 
 from tracer.clock import NS, boot_ns
 from tracer.errors import PermanentError
@@ -112,6 +113,10 @@ class ProcSource:
         self._min_age_ns = min_age_ns
         self._pause_ns = _pause_ns(min_age_ns)
         self._next_boot_ns = 0
+
+    def young(self, now_boot_ns: int) -> Sequence[Child]:  # noqa: ARG002 - part of the contract
+        """Return nothing: zombies below the minimum age are not followed."""
+        return ()
 
     def snapshot(self) -> Snapshot:
         """Read every zombie's stat. What is new or gone in it, poll() does not return again."""
