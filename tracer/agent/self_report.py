@@ -1,21 +1,27 @@
 """What the agent says about itself: its status, and the fields of its own events."""
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from tracer.agent import summary
+from tracer.agent.outage import Outage
 from tracer.agent.reporter import Reporter
 from tracer.agent.summary import Fields
 from tracer.agent.supervisor import SourceChange, Supervisor
-from tracer.clock import NS, boot_ns
+from tracer.clock import NS, boot_ns, boot_to_wall_ns, rfc3339
+from tracer.model import Detected, Transition
 from tracer.model.event import Event, EventName, Sink
 from tracer.model.status import EngineStatus, StatusBoard, ZombieGroup
 from tracer.table.table import Table, Totals
 
 _GROUPS_NS = 2 * NS
 """Zombies are counted by pod and cause at most this often."""
-_TROUBLE_REPORTED_NS = 60 * NS
+_KUBERNETES_GRACE_NS = 3 * NS
+"""At a start, or when an API server is replaced, the watch needs a moment."""
+_FALLBACK = (
+    "pods that are known keep their names, the names of others come from the node's log folders"
+)
 
 
 class Pods(Protocol):
@@ -57,16 +63,16 @@ class SelfReport:
         self._pods = pods
         self._not_ready = not_ready
         self._started_boot_ns = boot_ns()
-        self._summarised = Totals(0, 0, 0)
+        self._at_start = self._summarised = Totals(0, 0, 0)
         self._groups: tuple[ZombieGroup, ...] = ()
         self._next_groups_boot_ns = 0
-        self._in_trouble = self._trouble_reported = False
-        self._trouble_since_boot_ns = self._next_trouble_boot_ns = 0
+        self._trouble = Outage()
+        self._outage = Outage(grace_ns=_KUBERNETES_GRACE_NS)
 
     def publish(
         self, now_boot_ns: int | None, *, snapshot_ns: int | None, problem: str | None
     ) -> None:
-        """Replace the status that other threads read.
+        """Replace the status that other threads read, and report what changed in Kubernetes.
 
         Args:
             now_boot_ns: now; None while the loop has not begun.
@@ -76,6 +82,8 @@ class SelfReport:
         if now_boot_ns is not None and now_boot_ns >= self._next_groups_boot_ns:
             self._next_groups_boot_ns = now_boot_ns + _GROUPS_NS
             self._groups = self._count_groups(now_boot_ns)
+        if now_boot_ns is not None and self._pods is not None:
+            self._kubernetes(self._pods, now_boot_ns)
         self._board.publish(
             EngineStatus(
                 last_tick_boot_ns=now_boot_ns,
@@ -89,6 +97,16 @@ class SelfReport:
                 kubernetes_up=None if self._pods is None else self._pods.up,
             )
         )
+
+    def restored(self, unwritten: Iterable[Transition]) -> None:
+        """Leave out of the counts what an earlier agent detected, and what it saw reaped.
+
+        Args:
+            unwritten: what it did not report; that counts for this agent.
+        """
+        totals = self._table.totals()
+        mine = sum(isinstance(each, Detected) for each in unwritten)
+        self._at_start = self._summarised = totals._replace(detected=totals.detected - mine)
 
     def started(self, facts: Mapping[str, object]) -> None:
         """Emit agent_started, with further fields."""
@@ -105,7 +123,7 @@ class SelfReport:
         fields: Fields = {
             "source": {"name": self._source_name(), "reason": reason},
             "zombies": summary.zombies(
-                self._table.totals(), Totals(0, 0, 0), self._count_groups(now)
+                self._table.totals(), self._at_start, self._count_groups(now)
             ),
             **self._counters(),
             "uptime_seconds": self._uptime_seconds(now),
@@ -132,7 +150,7 @@ class SelfReport:
     def source_changed(self, change: SourceChange) -> None:
         """Emit source_changed; its level is info when it is an improvement."""
         if change.name != change.previous:
-            self._in_trouble = self._trouble_reported = False  # this line says how it ended
+            self._trouble.works()  # this line says how it ended
         source = {"name": change.name, "previous": change.previous, "reason": change.reason}
         self._emit(
             EventName.SOURCE_CHANGED,
@@ -150,23 +168,48 @@ class SelfReport:
             now_boot_ns: now.
         """
         name = self._source_name()
-        if problem is None:
-            if self._trouble_reported:
-                seconds = (now_boot_ns - self._trouble_since_boot_ns) / NS
-                text = (
-                    f"recovered after {seconds:.1f} s; what happened meanwhile"
-                    " is reported now, no zombie is missing"
-                )
-                self.source_changed(SourceChange(name, name, text, improvement=True))
-            self._in_trouble = self._trouble_reported = False
+        if problem is not None:
+            if self._trouble.fails(now_boot_ns):
+                text = f"{problem}; trying again, zombies are reported late until then"
+                self.source_changed(SourceChange(name, name, text, improvement=False))
             return
-        if not self._in_trouble:
-            self._in_trouble, self._trouble_since_boot_ns = True, now_boot_ns
-        if not self._trouble_reported and now_boot_ns >= self._next_trouble_boot_ns:
-            self._trouble_reported = True
-            self._next_trouble_boot_ns = now_boot_ns + _TROUBLE_REPORTED_NS
-            text = f"{problem}; trying again, zombies are reported late until then"
-            self.source_changed(SourceChange(name, name, text, improvement=False))
+        since = self._trouble.works()
+        if since is not None:
+            text = (
+                f"recovered after {(now_boot_ns - since) / NS:.1f} s; what happened meanwhile"
+                " is reported now, no zombie is missing"
+            )
+            self.source_changed(SourceChange(name, name, text, improvement=True))
+
+    def _kubernetes(self, pods: Pods, now_boot_ns: int) -> None:
+        """Report an API server that cannot be reached, and that it can be reached again."""
+        if not pods.up:
+            if self._outage.fails(now_boot_ns):
+                error = pods.last_error or "it has not answered yet"
+                self._kubernetes_changed(up=False, error=error, since=self._outage.since_boot_ns)
+            return
+        since = self._outage.works()
+        if since is not None:
+            away = round((now_boot_ns - since) / NS, 3)
+            self._kubernetes_changed(up=True, since=now_boot_ns, away_seconds=away)
+
+    def _kubernetes_changed(
+        self,
+        *,
+        up: bool,
+        since: int | None,
+        error: str | None = None,
+        away_seconds: float | None = None,
+    ) -> None:
+        fields: Fields = {
+            "up": up,
+            "error": error,
+            "since": None if since is None else rfc3339(since + boot_to_wall_ns()),
+            "fallback": None if up else _FALLBACK,
+            "away_seconds": away_seconds,
+        }
+        level = "info" if up else None
+        self._emit(EventName.KUBERNETES_CHANGED, {"kubernetes": fields}, level=level)
 
     def _emit(self, name: EventName, fields: Fields, *, level: str | None = None) -> None:
         self._sink.emit(Event(name, boot_ns(), fields=fields, level=level))

@@ -148,8 +148,7 @@ class PodWatch:
         if verb == "watch" and self._flowing and type(error).__name__ == "ReadTimeoutError":
             return  # an idle watch; the next request shows whether the server still answers
         self._failures += 1
-        if failure.message != self.last_error or self.up:
-            _log.warning("%s; retrying, pod names may be out of date until then", failure.message)
+        _log.debug("%s; retrying", failure.message)
         self.up = False
         self._index.expecting = False
         self.last_error = failure.message

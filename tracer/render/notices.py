@@ -42,6 +42,17 @@ def _source(facts: _Facts) -> Iterator[str]:
     yield changed + (f" ({reason})" if reason else "")
 
 
+def _kubernetes(facts: _Facts) -> Iterator[str]:
+    if facts.get("kubernetes.up"):
+        away = facts.get("kubernetes.away_seconds")
+        after = f" after {short_duration(int(away * NS))}" if isinstance(away, float) else ""
+        yield f"the API server can be reached again{after}"
+        return
+    error = facts.get("kubernetes.error")
+    yield "the API server cannot be reached" + (f" ({error})" if error else "")
+    yield str(facts.get("kubernetes.fallback", "pod names may be out of date"))
+
+
 def _pids(facts: _Facts) -> Iterator[str]:
     pod = facts.get("k8s.pod.name")
     if pod:
@@ -66,6 +77,7 @@ _NOTICES = {
     EventName.AGENT_STOPPED: _stopped,
     EventName.SUMMARY: _summary,
     EventName.SOURCE_CHANGED: _source,
+    EventName.KUBERNETES_CHANGED: _kubernetes,
     EventName.PIDS_PRESSURE: _pids,
 }
 
