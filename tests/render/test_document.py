@@ -46,7 +46,7 @@ def test_the_contracts_example():
     built = document(made.event())
     assert list(built) == [
         "timestamp", "level", "event", "schema_version", "message", "process", "zombie", "parent",
-        "forker", "k8s", "container", "systemd", "cause",
+        "forker", "k8s", "container", "systemd", "cause", "event.id",
     ]  # fmt: skip
     assert built["timestamp"] == "2026-11-22T10:05:42.123456Z"
     assert built["process"]["exit"] == {

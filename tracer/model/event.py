@@ -69,6 +69,7 @@ class Event:
         fields: the rest of the document for all other events, nested as it is logged
             (`{"source": {"name": "core"}}`).
         level: instead of the level that events of this name usually have.
+        step_ns: for zombie_aged, the age that it reports: a minute, ten, an hour, a day.
         repeated: an earlier agent may have written this line, and ended before it knew.
     """
 
@@ -78,6 +79,7 @@ class Event:
     storm: StormContext | None = None
     fields: Mapping[str, object] = field(default_factory=dict)
     level: str | None = None
+    step_ns: int | None = None
     repeated: bool = False
 
     @property

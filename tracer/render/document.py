@@ -7,6 +7,7 @@ from tracer.model import Record
 from tracer.model.event import LEVELS, Event, EventName, StormContext
 from tracer.render.cause_id import ExplainedCauses, Explanation
 from tracer.render.context import FieldContext, record_context, sample_context, storm_context
+from tracer.render.event_id import event_id
 from tracer.render.fields import FIELDS, Getter, in_pod, paths
 from tracer.render.message import event_message, zombie_message
 
@@ -117,6 +118,29 @@ def event_document(
         boot_id: as for zombie_document().
         explained: as for zombie_document().
     """
+    document = _event_facts(
+        event,
+        node_name=node_name,
+        to_wall_ns=to_wall_ns,
+        version=version,
+        boot_id=boot_id,
+        explained=explained,
+    )
+    document["event.id"] = event_id(event, boot_id=boot_id, node_name=node_name)
+    if event.repeated:
+        document["repeated"] = True
+    return document
+
+
+def _event_facts(
+    event: Event,
+    *,
+    node_name: str,
+    to_wall_ns: int,
+    version: str,
+    boot_id: str | None,
+    explained: ExplainedCauses | None,
+) -> Document:
     if event.record is not None:
         return zombie_document(
             event.record,

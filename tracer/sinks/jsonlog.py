@@ -47,7 +47,7 @@ class JsonLogSink:
     Args:
         node_name: of this node.
         version: of the agent.
-        boot_id: of this boot of the node; without it, cause.id is null.
+        boot_id: of this boot of the node; without it, cause.id is null, and event.id good for one.
         descriptor: where to write; 1 is stdout.
         level: `info`, `warning` or `error`: less severe events are left out.
         budget: the lines that each pod may fill; None for no limit.
