@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -300,11 +301,11 @@ def test_whatever_ends_it_the_log_says_why_and_the_state_is_saved(tmp_path, erro
         source.dead = [dead.child(n) for n, key in enumerate(dead.keys()) if key[0] in family.pids]
         proc = ProcFs(Path("/proc"))
         store = StateStore(tmp_path, "boot")
-        saving = Checkpoint(store, proc, writes=True)
+        saving = partial(Checkpoint, store, proc, writes=True)
         with engine(
             None, source="core", makers={"core": lambda: source}, checkpoint=saving
         ) as running:
-            running.heard.written = saving.written
+            running.heard.written = running.checkpoint.lines.written
             running.heard.detected(family.pids)
             source.poll_error = error
             wait_until(lambda: running.error, what="the end")

@@ -6,6 +6,7 @@ The source is scripted, its zombies are made up: they come and go at set moments
 import contextlib
 import itertools
 import json
+from functools import partial
 
 import pytest
 from support.ageing_source import AgeingSource
@@ -182,10 +183,10 @@ def stable(value):
 def run_of_an_agent(folder, ages):
     """Let zombies come and go under an agent with such clients; return its log and its state."""
     store = StateStore(folder, "boot")
-    checkpoint = Checkpoint(store, ProcFs(), writes=True)
+    checkpoint = partial(Checkpoint, store, ProcFs(), writes=True)
     rules = StormRules(burst=6, refill_per_second=0.001)
     with agent(checkpoint=checkpoint, rules=rules) as (running, source):
-        running.heard.written = checkpoint.written
+        running.heard.written = running.checkpoint.lines.written
         clients = [Client(running, age) for age in ages]
         settled(running)
         # Those of one moment have one time of death: then no round comes between them.

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+from functools import partial
 
 import pytest
 from support.engines import Recorder, engine
@@ -152,12 +153,11 @@ def test_what_an_earlier_agent_saw_clients_of_the_next_one_see(tmp_path):
     """Its exit time and forker are in the state only: the kernel's maps began anew."""
 
     def checkpoint():
-        return Checkpoint(StateStore(tmp_path, "boot"), ProcFs(), writes=True)
+        return partial(Checkpoint, StateStore(tmp_path, "boot"), ProcFs(), writes=True)
 
     with zombies(0) as family:
-        saving = checkpoint()
-        with agent(checkpoint=saving) as running:
-            running.heard.written = saving.written
+        with agent(checkpoint=checkpoint()) as running:
+            running.heard.written = running.checkpoint.lines.written
             [pid] = family.spawn(1)
             running.heard.detected([pid])
             [seen] = running.heard.of(EventName.ZOMBIE_DETECTED)

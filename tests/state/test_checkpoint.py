@@ -23,6 +23,7 @@ from tracer.model import (
     Gone,
     Identity,
     ListSnapshot,
+    Reaped,
     Record,
     StormFacts,
     StormPhase,
@@ -61,6 +62,19 @@ class Reporter:
         return StormFacts(Attribution(cgroup=CGROUP), None, NEVER)
 
 
+class Source:
+    """Knows these zombies below the minimum age."""
+
+    def __init__(self):
+        self.dead = []
+
+    def young(self, now_boot_ns):
+        return self.dead
+
+    def look(self):
+        return ListSnapshot(boot_ns(), self.dead)
+
+
 class Agent:
     """The checkpoint of an agent, its table and its reporter."""
 
@@ -68,16 +82,31 @@ class Agent:
         self.reporter = Reporter()
         self.table = Table(0, rules, partial(living_process, PROC))
         store = StateStore(folder, BOOT, say=say)
-        self.checkpoint = Checkpoint(store, PROC, writes=writes)
+        self.source = Source()
+        self.checkpoint = Checkpoint(store, PROC, self.source, writes=writes)
         self.checkpoint.open()
-        self.checkpoint.restore(self.table, self.reporter, boot_ns())
+        self.unwritten = self.checkpoint.restore(self.table, self.reporter, boot_ns())
 
     def save(self):
         self.checkpoint.save(self.table, boot_ns())
 
-    def written(self, name, zombie, age_ns=NS):
-        record = Record(zombie, age_ns, None, None, Attribution(), None)
-        self.checkpoint.written(Event(name, boot_ns(), record=record))
+    def event(self, name, zombie, step_ns=None):
+        """Return an event as the reporter emits it, marked if it repeats one."""
+        record = Record(zombie, NS, None, None, Attribution(), None)
+        event = Event(name, boot_ns(), record=record, step_ns=step_ns)
+        return self.checkpoint.lines.emit(event)
+
+    def write(self, name, zombie, step_ns=None):
+        """Do as the sink does up to the moment in which the line is written."""
+        event = self.event(name, zombie, step_ns)
+        self.checkpoint.lines.writing(event)
+        return event
+
+    def written(self, name, zombie, step_ns=None):
+        """Write a line."""
+        event = self.write(name, zombie, step_ns)
+        self.checkpoint.lines.written(event)
+        return event
 
 
 @pytest.fixture
@@ -121,6 +150,143 @@ def test_a_line_that_was_not_written_is_reported_by_the_next_agent(next_agent):
     again = next_agent()
     assert identities(again.table.tick(boot_ns())) == [waiting.zombie.child.identity]
     assert [each.child for each in again.reporter.zombies] == [written.zombie.child]
+
+
+def lines(agent):
+    """Return the event, time and marking of the lines that an agent is to write at its start."""
+    names = {Detected: EventName.ZOMBIE_DETECTED, Reaped: EventName.ZOMBIE_REAPED}
+    return [
+        (
+            type(each).__name__,
+            each.zombie.child,
+            agent.event(names[type(each)], each.zombie).repeated,
+        )
+        for each in agent.unwritten
+    ]
+
+
+def test_a_line_in_doubt_is_repeated_once_and_marked(next_agent):
+    """Killed after the note: whether the line is out, nobody knows."""
+    agent = next_agent()
+    first, last = agent.table.apply(dead(1001, 1002), boot_ns())
+    agent.written(EventName.ZOMBIE_DETECTED, first.zombie)
+    agent.write(EventName.ZOMBIE_DETECTED, last.zombie)
+    for _ in range(3):  # killed again before it is written: it stays in doubt
+        again = next_agent()
+        assert lines(again) == [("Detected", last.zombie.child, True)]
+    # Another line is written first: that says nothing about this one.
+    again.written(EventName.ZOMBIE_AGED, first.zombie, 60 * NS)
+    again = next_agent()
+    assert lines(again) == [("Detected", last.zombie.child, True)]
+    assert again.written(EventName.ZOMBIE_DETECTED, last.zombie).repeated
+    assert lines(next_agent()) == []
+
+
+def test_a_reaping_in_doubt_is_repeated_with_its_own_time(next_agent):
+    agent = next_agent()
+    [found] = agent.table.apply(dead(1001), boot_ns())
+    agent.written(EventName.ZOMBIE_DETECTED, found.zombie)
+    [gone] = agent.table.apply([Gone(found.zombie.child.identity, boot_ns())], boot_ns())
+    event = agent.write(EventName.ZOMBIE_REAPED, gone.zombie)
+    again = next_agent()
+    assert lines(again) == [("Reaped", found.zombie.child, True)]
+    assert again.unwritten[0].gone_boot_ns == event.at_boot_ns
+    assert again.reporter.zombies == [again.unwritten[0].zombie], "for its container and cause"
+    assert not list(again.table.listed())
+    again.written(EventName.ZOMBIE_REAPED, gone.zombie)
+    assert lines(next_agent()) == []
+
+
+def test_an_age_in_doubt_is_reported_again_and_marked(next_agent):
+    agent = next_agent()
+    [found] = agent.table.apply(dead(1001), boot_ns())
+    agent.written(EventName.ZOMBIE_DETECTED, found.zombie)
+    agent.write(EventName.ZOMBIE_AGED, found.zombie, 60 * NS)
+    again = next_agent()
+    [(_, step_ns)] = again.table.listed()
+    assert step_ns is None, "the table reports it again"
+    assert not again.event(EventName.ZOMBIE_AGED, found.zombie, 600 * NS).repeated
+    assert again.written(EventName.ZOMBIE_AGED, found.zombie, 60 * NS).repeated
+    [(_, step_ns)] = next_agent().table.listed()
+    assert step_ns == 60 * NS
+
+
+def test_a_line_that_could_not_be_written_is_reported_by_the_next_agent(next_agent):
+    """A full disk: written() does not come, and the next line's note must not confirm it."""
+    agent = next_agent()
+    lost, out = agent.table.apply(dead(1001, 1002), boot_ns())
+    agent.write(EventName.ZOMBIE_DETECTED, lost.zombie)
+    agent.written(EventName.ZOMBIE_DETECTED, out.zombie)
+    assert lines(next_agent()) == [("Detected", lost.zombie.child, False)]
+
+
+def test_a_detection_that_waited_to_be_written_is_reported_though_it_is_reaped_by_then(next_agent):
+    agent = next_agent()
+    [found] = agent.table.apply(dead(1001), boot_ns())
+    agent.event(EventName.ZOMBIE_DETECTED, found.zombie)
+    agent.save()
+    for _ in range(2):
+        again = next_agent()
+        assert lines(again) == [("Detected", found.zombie.child, False)]
+    [gone] = again.table.reconcile(ListSnapshot(boot_ns(), []), boot_ns())
+    assert gone.zombie.child == found.zombie.child
+
+
+def test_a_zombie_that_the_filters_reject_is_forgotten_when_it_is_reaped(next_agent, tmp_path):
+    """It is detected in the table, and there is no line to wait for."""
+    agent = next_agent()
+    [found] = agent.table.apply(dead(1001), boot_ns())
+    agent.save()
+    agent.table.apply([Gone(found.zombie.child.identity, boot_ns())], boot_ns())
+    agent.save()
+    assert not agent.checkpoint.lines.state.zombies
+    assert not list(next_agent().table.listed())
+
+
+def test_a_line_that_is_left_out_on_purpose_is_not_in_doubt(next_agent):
+    agent = next_agent()
+    [found] = agent.table.apply(dead(1001), boot_ns())
+    agent.checkpoint.lines.written(agent.event(EventName.ZOMBIE_DETECTED, found.zombie))
+    assert lines(next_agent()) == []
+
+
+def test_a_line_in_doubt_outlives_a_file_that_is_written_anew(next_agent, tmp_path):
+    agent = next_agent()
+    [found] = agent.table.apply(dead(1001), boot_ns())
+    agent.written(EventName.ZOMBIE_DETECTED, found.zombie)
+    agent.table.apply([Gone(found.zombie.child.identity, boot_ns())], boot_ns())
+    agent.write(EventName.ZOMBIE_REAPED, found.zombie)
+    (tmp_path / STATE).unlink()
+    agent.save()
+    assert lines(next_agent()) == [("Reaped", found.zombie.child, True)]
+
+
+def test_zombies_below_the_minimum_age_are_saved_while_they_are_young(next_agent, tmp_path):
+    """A kill -9 would cost them the exit time and the forker, which only the source knows."""
+    agent = next_agent()
+    agent.source.dead = dead(1001, 1002)
+    agent.save()
+    before = content(tmp_path)
+    agent.save()
+    assert content(tmp_path) == before, "each once"
+    again = next_agent()
+    assert [zombie.child for zombie, _ in again.table.listed()] == agent.source.dead
+    assert again.unwritten == []
+    agent = next_agent()
+    agent.source.dead = dead(1001)
+    agent.table.reconcile(ListSnapshot(boot_ns(), []), boot_ns())
+    agent.source.dead = []
+    agent.save()
+    assert not list(next_agent().table.listed())
+
+
+def test_at_the_end_all_are_saved_however_young(next_agent):
+    agent = next_agent()
+    agent.source.dead = [*dead(1001, 1002), replace(dead(1003)[0], exit_boot_ns=None)]
+    agent.source.young = lambda _now: ()
+    agent.checkpoint.save_young(agent.table, boot_ns())
+    again = next_agent()
+    assert [zombie.child for zombie, _ in again.table.listed()] == agent.source.dead[:2]
 
 
 def test_what_is_written_while_the_state_is_saved_is_not_reported_again(next_agent):
@@ -322,7 +488,7 @@ def test_a_restore_that_failed_in_the_middle_can_be_repeated(next_agent, tmp_pat
     """What is counted twice would never be reaped twice."""
     storm_of(next_agent, os.getpid()).checkpoint.close()
     reporter, table = Failing(), Table(0, RULES, partial(living_process, PROC))
-    checkpoint = Checkpoint(StateStore(tmp_path, BOOT), PROC, writes=True)
+    checkpoint = Checkpoint(StateStore(tmp_path, BOOT), PROC, Source(), writes=True)
     checkpoint.open()
     with pytest.raises(OSError, match="Too many"):
         checkpoint.restore(table, reporter, boot_ns())

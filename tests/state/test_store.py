@@ -140,7 +140,8 @@ def test_damaged_lines_are_counted_and_skipped_and_half_a_line_is_dropped(folder
     (folder / STATE).write_bytes(b"".join(lines)[:-20])
     store = began(folder, said)
     assert len(said) == 1
-    assert "damaged lines skipped: 2" in said[0]
+    assert "damaged lines skipped: 2; its last line is incomplete" in said[0]
+    assert said[0].endswith("Zombies that were reported before may be reported again now.")
     store.append([known(7)])
     store.close()
     assert load(folder, said=said) == [zombie(1), zombie(3), zombie(7)]
@@ -152,10 +153,27 @@ def test_half_a_line_is_cut_off_before_the_next(store, folder, said):
     store.close()
     data = (folder / STATE).read_bytes()
     (folder / STATE).write_bytes(data[:-20])
+    assert load(folder, said=said) == [zombie(1)]
+    assert said == [], "to a reader it is a line that is being written"
     second = began(folder, said)
+    assert len(said) == 1
+    assert "its last line is incomplete and is ignored" in said[0]
     second.append([known(3)])
     second.close()
     assert load(folder, said=said) == [zombie(1), zombie(3)]
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize("rest", [b"", b"\0" * 40])
+def test_an_end_that_holds_nothing_is_not_mentioned(store, folder, said, rest):
+    store.append([known(1)])
+    store.close()
+    with (folder / STATE).open("ab") as file:
+        file.write(rest)
+    again = began(folder, said)
+    again.append([known(2)])
+    again.close()
+    assert load(folder, said=said) == [zombie(1), zombie(2)]
     assert said == []
 
 
@@ -455,6 +473,7 @@ for pid in range(2, 9):
     second.append([known(pid)])
 second.rewrite([])
 assert len(said) == 1 and "Read-only" in said[0], said
+assert "Mount a writable folder there, turn the state off with --state-dir none" in said[0], said
 try:
     third.lock()
 except PermanentError as error:

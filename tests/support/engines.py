@@ -127,6 +127,11 @@ class Running:
         gate = AgeGate(min_age_ns, partial(zombie_parent, proc))
         self.table, self.make = table, make
         self.followers = Followers(min_age_ns, make, gate, self.stop.wake)
+        self.checkpoint = (
+            checkpoint(self.sources)
+            if checkpoint
+            else Checkpoint(StateStore(None, ""), proc, self.sources, writes=False)
+        )
         self.engine = Engine(
             Settings(),
             sources=self.sources,
@@ -135,7 +140,7 @@ class Running:
             sink=sink,
             board=self.board,
             stop=self.stop,
-            checkpoint=checkpoint or Checkpoint(StateStore(None, ""), proc, writes=False),
+            checkpoint=self.checkpoint,
             followers=self.followers,
         )
         self.thread = threading.Thread(target=self._run, daemon=True)

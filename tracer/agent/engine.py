@@ -94,6 +94,7 @@ class Engine:
             not_ready=settings.not_ready,
         )
         self._observer = Observer(sources, table, followers)
+        self._unwritten: list[Transition] = []
         self._next_summary_boot_ns = boot_ns() + SUMMARY_NS
         self._restored = False
 
@@ -124,11 +125,14 @@ class Engine:
         if not self._until_it_works(self._restore):
             return False
         self._restored = True
+        self._self.restored(self._unwritten)
+        # Before the first snapshot: what was reaped meanwhile is reported as detected, too.
+        self._report(self._unwritten, boot_ns())
         self._observer.restart(boot_ns())
         return True
 
     def _restore(self) -> None:
-        self._checkpoint.restore(self._table, self._reporter, boot_ns())
+        self._unwritten = self._checkpoint.restore(self._table, self._reporter, boot_ns())
 
     def _until_it_works(self, action: Callable[[], None]) -> bool:
         """Repeat what fails temporarily; return False when asked to stop meanwhile."""
@@ -164,11 +168,20 @@ class Engine:
                     self._reports.release(now, everything=True)
                     self._reports.report(self._table.finish(now), now)
                     self._checkpoint.save(self._table, now)
+                    self._save_young(now)
             except Exception as error:  # noqa: BLE001 - returned, behind the first failure
                 failure = failure or classified(error) or internal_error(error)
             reason = self._stop.reason if failure is None else str(failure)
             self._self.stopped(reason, failed=failure is not None)
         return failure
+
+    def _save_young(self, now: int) -> None:
+        try:
+            self._checkpoint.save_young(self._table, now)
+        except Exception as error:
+            if classified(error) is None:
+                raise
+            # A source that failed for good is why the agent ends, and that is reported.
 
     # --- one round -----------------------------------------------------------------------
 

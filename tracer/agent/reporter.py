@@ -92,8 +92,8 @@ class Reporter:
             match transition:
                 case Detected(zombie):
                     self._detected(zombie, now_boot_ns)
-                case Aged(zombie, _):
-                    self._aged(zombie, now_boot_ns)
+                case Aged(zombie, step_ns):
+                    self._aged(zombie, step_ns, now_boot_ns)
                 case Reaped(zombie, gone_boot_ns, lifetime_ns):
                     self._reaped(zombie, gone_boot_ns, lifetime_ns)
                 case StormChanged(storm):
@@ -180,13 +180,13 @@ class Reporter:
             self._emit(EventName.ZOMBIE_DETECTED, zombie, view, attribution, now_boot_ns)
             del self._held[identity]
 
-    def _aged(self, zombie: Zombie, now_boot_ns: int) -> None:
+    def _aged(self, zombie: Zombie, step_ns: int, now_boot_ns: int) -> None:
         self._release_one(zombie.child.identity, now_boot_ns)
         zombie, view = self._maker.read(zombie)
         if view is None:
             return  # reaped unseen (a full map): the next snapshot finds that
         attribution = self._maker.attribute(zombie, view)
-        self._emit(EventName.ZOMBIE_AGED, zombie, view, attribution, now_boot_ns)
+        self._emit(EventName.ZOMBIE_AGED, zombie, view, attribution, now_boot_ns, step_ns)
 
     def _emit(
         self,
@@ -195,6 +195,7 @@ class Reporter:
         view: ZombieView | None,
         attribution: Attribution,
         now_boot_ns: int,
+        step_ns: int | None = None,
     ) -> None:
         """Diagnose a zombie and emit its event, if the filters accept it."""
         identity = zombie.child.identity
@@ -206,7 +207,7 @@ class Reporter:
         zombie = replace(zombie, siblings=siblings)
         record = self._maker.investigate(zombie, view, attribution, now_boot_ns)
         self._records[identity] = record
-        self._sink.emit(Event(name, now_boot_ns, record=record))
+        self._sink.emit(Event(name, now_boot_ns, record=record, step_ns=step_ns))
 
     def _reaped(self, zombie: Zombie, gone_boot_ns: int, lifetime_ns: int) -> None:
         identity = zombie.child.identity

@@ -45,6 +45,7 @@ from tracer.sinks.json_line import log_line
 from tracer.sinks.jsonlog import JsonLogSink
 from tracer.sinks.live import LiveSink
 from tracer.state.checkpoint import Checkpoint
+from tracer.state.lines import LineNotes, NotedSink
 from tracer.state.store import StateStore
 from tracer.table.table import Table
 
@@ -74,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
         build.start_logging(chosen)
         stop = StopRequest()
         with _signals(stop.request), ExitStack() as servers:
-            _engine(chosen, stop, servers, lambda _: _live_sink(stop), writes=False).run()
+            _engine(chosen, stop, servers, lambda *_: _live_sink(stop), writes=False).run()
         return 0
     early = EarlyHandler()
     build.start_logging(chosen, early)
@@ -99,9 +100,9 @@ def _run_logging(
     """
     logs: list[JsonLogSink] = []
 
-    def sink(checkpoint: Checkpoint | None) -> Sink:
+    def sink(lines: LineNotes | None, boot_id: str) -> Sink:
         budget = LogBudget(chosen.log_burst, chosen.log_rate) if writes else None
-        logs.append(_json_sink(chosen, stop, checkpoint, budget, early))
+        logs.append(_json_sink(chosen, stop, lines, boot_id, budget, early))
         return logs[-1]
 
     try:
@@ -117,7 +118,7 @@ def _run_logging(
         raise
     except Exception as error:  # noqa: BLE001 - logged, as everything about the agent
         failure = error if isinstance(error, TracerError) else internal_error(error)
-        _log_failed_start(logs[-1] if logs else sink(None), failure)
+        _log_failed_start(logs[-1] if logs else sink(None, _boot_id(chosen) or ""), failure)
         return CANNOT_RUN_STATUS
     try:
         engine.run()
@@ -151,7 +152,7 @@ def _engine(
     chosen: Options,
     stop: StopRequest,
     servers: ExitStack,
-    main_sink: Callable[[Checkpoint], Sink],
+    main_sink: Callable[[LineNotes, str], Sink],
     *,
     writes: bool,
     waiting: Callable[[], None] = lambda: None,
@@ -162,7 +163,7 @@ def _engine(
         chosen: the options.
         stop: ends it.
         servers: closes what serves the metrics and clients.
-        main_sink: makes and starts what writes to stdout.
+        main_sink: makes and starts what writes to stdout; gets the boot id, too.
         writes: keep state for the next agent; else only read it.
         waiting: called when it cannot be put together yet, after the reason was logged.
 
@@ -174,15 +175,16 @@ def _engine(
         return build.retried(construct, stop, waiting)
 
     proc = retried(lambda: build.open_proc(chosen))
-    store = StateStore(chosen.state_dir, retried(proc.boot_id) or "")
-    checkpoint = Checkpoint(store, proc, writes=writes)
+    boot_id = retried(proc.boot_id) or ""
+    store = StateStore(chosen.state_dir, boot_id)
+    sources = Supervisor(chosen.source, build.source_makers(chosen, proc))
+    checkpoint = Checkpoint(store, proc, sources, writes=writes)
     who = retried(lambda: build.identification(chosen, proc))
     not_ready = retried(lambda: visibility_problem(proc, chosen.proc_root))
     board = StatusBoard()
     others = [] if chosen.metrics_address is None else [_metrics(chosen, board, servers)]
-    sink = Fanout([main_sink(checkpoint), *others])
+    sink = Fanout([main_sink(checkpoint.lines, boot_id), *others])
     build.warn_of_time_namespace(proc)
-    sources = Supervisor(chosen.source, build.source_makers(chosen, proc))
     table = Table(chosen.min_age_ns, parent_identity=partial(living_process, proc))
     investigator = Investigator(proc, sources)
     reporter = Reporter(
@@ -190,7 +192,7 @@ def _engine(
         attributor=who.attributor,
         filters=chosen.filters,
         investigator=investigator,
-        sink=sink,
+        sink=NotedSink(sink, checkpoint.lines),
         siblings=table.siblings,
         hold_ns=hold_ns(chosen.min_age_ns),
         command_lines=chosen.command_lines,
@@ -236,17 +238,19 @@ def _live_sink(stop: StopRequest) -> Sink:
 def _json_sink(
     chosen: Options,
     stop: StopRequest,
-    checkpoint: Checkpoint | None,
+    lines: LineNotes | None,
+    boot_id: str,
     budget: LogBudget | None,
     early: EarlyHandler,
 ) -> JsonLogSink:
     log = JsonLogSink(
         node_name=chosen.node_name,
         version=__version__,
-        boot_id=_boot_id(chosen),
+        boot_id=boot_id,
         level="info" if chosen.log_level == "debug" else chosen.log_level,
         budget=budget,
-        written=None if checkpoint is None else checkpoint.written,
+        writing=None if lines is None else lines.writing,
+        written=None if lines is None else lines.written,
         on_closed=lambda: stop.request("stdout was closed"),
     )
     log.start()

@@ -1,32 +1,39 @@
 """What an engine knows from before its start, and leaves for the next one."""
 
 import time
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from threading import Lock
 from typing import Protocol
 
 from tracer.clock import NS
-from tracer.model import Cause, Cgroup, Child, Identity, StormFacts, Zombie
-from tracer.model.event import Event, EventName
+from tracer.errors import PermanentError, TemporaryError
+from tracer.model import (
+    Cause,
+    Cgroup,
+    Child,
+    Identity,
+    Snapshot,
+    StormFacts,
+    Transition,
+    Zombie,
+)
 from tracer.procfs.fs import ProcFs
 from tracer.procfs.identity import is_alive
-from tracer.state.format import (
-    EMPTY_BLOCK,
-    Block,
-    Change,
-    SavedState,
-    SavedStorm,
-    SavedZombie,
-)
+from tracer.state.format import EMPTY_BLOCK, Block, Change, SavedState, SavedStorm
+from tracer.state.lines import LineNotes
 from tracer.state.store import StateStore
+from tracer.state.zombies import change_of, is_unfinished, restore, young_change, zombie_of
 from tracer.table.storm import StormCounter
 from tracer.table.table import Table
 
-SAVE_NS = NS
+SAVE_NS = NS // 4
 RETRY_NS = 10 * NS
 SAVE_SHARE = 50
 """Between saves passes at least so many times the processor time of the last one."""
+YOUNG_LIMIT = 2_000
+"""Zombies below the minimum age that are saved at the end; while the agent runs, the source
+limits how many there are."""
 
 
 class Reports(Protocol):
@@ -48,26 +55,40 @@ class Reports(Protocol):
         """Return what is known about a storm; None when unknown or filtered out."""
 
 
+class YoungDeaths(Protocol):
+    """The source, as far as it knows zombies that the table does not know yet."""
+
+    def young(self, now_boot_ns: int) -> Sequence[Child]:
+        """Return the newest zombies below the minimum age."""
+
+    def look(self) -> Snapshot:
+        """Return every zombie, of any age."""
+
+
 class Checkpoint:
     """The state folder, as the engine uses it.
 
     Args:
         store: the folder.
         proc: distinguishes the parent of a storm from a process that took its pid since.
+        source: knows zombies below the minimum age.
         writes: the agent keeps state; --follow only reads it, and reports again what
             the agent has reported.
+
+    Attributes:
+        lines: takes the notes about the lines of the log, in the sink's thread.
     """
 
-    def __init__(self, store: StateStore, proc: ProcFs, *, writes: bool) -> None:
+    def __init__(
+        self, store: StateStore, proc: ProcFs, source: YoungDeaths, *, writes: bool
+    ) -> None:
         self._store = store
         self._proc = proc
+        self._source = source
         self._writes = writes
-        # The sink's thread notes what it has written; the engine's saves the rest.
+        # The sink's thread notes what it writes; the engine's saves the rest.
         self._lock = Lock()
-        # What the file says. There a zombie is detected once zombie_detected is written;
-        # in the table it is so before, while the line waits for its pod's name or for a
-        # slow reader, and would be lost by a kill -9.
-        self._state = SavedState()
+        self.lines = LineNotes(store, self._lock)
         self._reporter: Reports | None = None
         self._next_save_boot_ns = 0
         self._waiting = False
@@ -81,56 +102,43 @@ class Checkpoint:
         if self._writes:
             self._store.lock()
 
-    def restore(self, table: Table, reporter: Reports, now_boot_ns: int) -> None:
-        """Fill an empty table with what the last agent of this boot knew."""
+    @property
+    def _state(self) -> SavedState:
+        return self.lines.state
+
+    def restore(self, table: Table, reporter: Reports, now_boot_ns: int) -> list[Transition]:
+        """Fill an empty table with what the last agent of this boot knew.
+
+        Returns:
+            what that agent detected or found reaped, and may not have written: to be reported.
+        """
         state = self._store.load(now_boot_ns)
-        zombies = [self._restored(saved) for saved in state.zombies.values()]
-        storms = state.storms.values() if self._writes else ()
+        withdrawn = state.withdraw(in_doubt=True)
+        for change in withdrawn:
+            state.take(change)
+        if not self._writes:
+            for saved in state.zombies.values():
+                table.restore(Zombie(saved.child, saved.first_seen_boot_ns), None)
+            return []
+        storms = state.storms.values()
         # First what reads /proc: after a temporary error all of this is done again, and the
         # table must not have changed by then.
         lives = {storm.number: is_alive(self._proc, storm.parent) for storm in storms}
-        for zombie, _ in zombies:
-            if zombie.detected_boot_ns is not None:
-                reporter.restore(zombie, now_boot_ns)
+        for saved in state.zombies.values():
+            if saved.detected_boot_ns is not None:
+                reporter.restore(zombie_of(saved), now_boot_ns)
         for storm in storms:
             reporter.restore_storm(storm.parent, storm.comm, storm.cgroup, storm.cause)
-        for zombie, step_ns in zombies:
-            table.restore(zombie, step_ns)
-        if not self._writes:
-            return
+        unwritten = [each for saved in state.zombies.values() for each in restore(table, saved)]
         members = state.members(now_boot_ns)
         for storm in storms:
             counter = _counter(storm, now_boot_ns, active=lives[storm.number])
             numbers = iter(members[storm.number])
             table.restore_storm(counter, zip(numbers, numbers, strict=True))
-        self._state, self._reporter = state, reporter
+        self.lines.state, self._reporter = state, reporter
+        self._store.append(withdrawn)
         self.save(table, now_boot_ns)  # before anything is written, so that it can be noted
-
-    def _restored(self, saved: SavedZombie) -> tuple[Zombie, int | None]:
-        """Return a saved zombie and its step; as undetected for who reports everything again."""
-        if not self._writes:
-            return Zombie(saved.child, saved.first_seen_boot_ns), None
-        return Zombie(saved.child, saved.first_seen_boot_ns, saved.detected_boot_ns), saved.step_ns
-
-    def written(self, event: Event) -> None:
-        """Note that a line is written. Called from the sink's thread."""
-        if event.record is None or not self._store.writes:
-            return
-        zombie, age_ns = event.record.zombie, event.record.age_ns
-        identity = zombie.child.identity
-        with self._lock:
-            change = None
-            known = self._state.zombies.get(identity)
-            match event.name:
-                case EventName.ZOMBIE_DETECTED:
-                    since = zombie.first_seen_boot_ns, zombie.detected_boot_ns
-                    change = Change(zombie=SavedZombie(zombie.child, *since))
-                case EventName.ZOMBIE_AGED if known is not None:
-                    change = Change(zombie=replace(known, step_ns=age_ns))
-                case EventName.ZOMBIE_REAPED:
-                    change = Change(gone=identity)
-            if change is not None and self._state.take(change):
-                self._store.append([change])
+        return unwritten
 
     def children(self) -> list[Child]:
         """Return the zombies that are saved. Any thread may call it."""
@@ -152,8 +160,12 @@ class Checkpoint:
         if not self._store.writes:
             return
         began_cpu_ns = time.thread_time_ns()
+        young = self._young_now(now_boot_ns)
         with self._lock:
-            changes = [*self._zombie_changes(table), *self._storm_changes(table)]
+            changes = [
+                *self._zombie_changes(table, young, now_boot_ns),
+                *self._storm_changes(table),
+            ]
             taken = [change for change in changes if self._state.take(change)]
             if self._store.needs_rewrite:
                 saved = self._store.rewrite(self._state.changes())
@@ -164,20 +176,48 @@ class Checkpoint:
         self._next_save_boot_ns = now_boot_ns + pause
         self._waiting = not saved
 
-    def _zombie_changes(self, table: Table) -> Iterator[Change]:
-        saved, listed = self._state.zombies, set()
+    def save_young(self, table: Table, now_boot_ns: int) -> None:
+        """Save what died last, however young: the source's knowledge of it ends with the source.
+
+        Raises:
+            TemporaryError, PermanentError: the source could not be read.
+        """
+        if not self._store.writes:
+            return
+        snapshot = self._source.look()
+        with self._lock:
+            saved = self._state.zombies
+            unknown = (
+                snapshot.child(index)
+                for index, (pid, start_ticks, _, dead_since) in enumerate(snapshot.keys())
+                if dead_since
+                and not (Identity(pid, start_ticks) in table or (pid, start_ticks) in saved)
+            )
+            changes = [young_change(child, now_boot_ns) for child in islice(unknown, YOUNG_LIMIT)]
+            self._store.append(change for change in changes if change and self._state.take(change))
+
+    def _young_now(self, now_boot_ns: int) -> Sequence[Child]:
+        try:
+            return self._source.young(now_boot_ns)
+        except (PermanentError, TemporaryError):
+            return ()  # poll() meets the same error, and the agent reports it
+
+    def _zombie_changes(self, table: Table, young: Iterable[Child], now: int) -> Iterator[Change]:
+        saved, here = self._state.zombies, set()
         for zombie, _ in table.listed():
-            child = zombie.child
-            listed.add(child.identity)
-            known = saved.get(child.identity)
-            if known is None:
-                yield Change(zombie=SavedZombie(child, zombie.first_seen_boot_ns))
-            elif known.child is not child and known.child != child:
-                yield Change(zombie=replace(known, child=child))
-        for identity in saved.keys() - listed:
-            # If it was reported, zombie_reaped is still to be written, or a full log
-            # has dropped it: such are forgotten when the file is written anew.
-            if saved[identity].detected_boot_ns is None or self._store.grown:
+            identity = zombie.child.identity
+            here.add(identity)
+            emitted = identity in self.lines.emitted
+            change = change_of(zombie, saved.get(identity), emitted=emitted)
+            if change is not None:
+                yield change
+        for child in young:
+            if child.identity not in saved and child.identity not in table:
+                yield from filter(None, [young_change(child, now)])
+            here.add(child.identity)
+        self.lines.emitted &= here
+        for identity in saved.keys() - here:
+            if self._store.grown or not is_unfinished(saved[identity]):
                 yield Change(gone=identity)
 
     def _storm_changes(self, table: Table) -> Iterator[Change]:

@@ -8,11 +8,12 @@ import json
 import zlib
 from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from tracer.clock import TICK_NS
 from tracer.model import Cause, Cgroup, Child, Identity
+from tracer.model.event import EventName
 from tracer.state.codec import PID_LIMIT, BadStateError, decode, encode
 from tracer.table.pidset import BLOCK_BYTES, BLOCK_PIDS, entries_of
 
@@ -23,22 +24,40 @@ MAX_ZOMBIES = 100_000
 EMPTY_BLOCK = bytes(BLOCK_BYTES)
 
 
+class LogLine(NamedTuple):
+    """A line about a zombie, as far as the next agent needs it to write it again.
+
+    Attributes:
+        event: zombie_detected, zombie_aged or zombie_reaped.
+        at_boot_ns: its time; that of a reaped zombie is when it was gone.
+        step_ns: the age that zombie_aged reports; None in the others.
+    """
+
+    event: EventName
+    at_boot_ns: int
+    step_ns: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class SavedZombie:
-    """A zombie that the table lists.
+    """A zombie that the table lists, or that is too young for it.
 
     Attributes:
         child: what was known about it; its exit time and its forker are known to
             nobody else once the agent that saw them is gone.
-        first_seen_boot_ns: when the table learned of it.
+        first_seen_boot_ns: when it was first seen.
         detected_boot_ns: when it was detected; None while no zombie_detected is written.
         step_ns: the highest age for which zombie_aged was written; None without one.
+        queued_boot_ns: when it was detected, while its zombie_detected is still to be written.
+        in_doubt: a line that may be in the log already, and has to be written again.
     """
 
     child: Child
     first_seen_boot_ns: int
     detected_boot_ns: int | None = None
     step_ns: int | None = None
+    queued_boot_ns: int | None = None
+    in_doubt: LogLine | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +94,16 @@ class Block(NamedTuple):
 class Change:
     """What one line says: all of it or, if the line is damaged, nothing.
 
+    One with a `line` is noted before that line of the log is written. The line is in doubt until a
+    change that says nothing (WRITTEN) follows, or another line's.
+
     Attributes:
         zombie: is new, or takes the place of what was known about it.
         gone: was reaped, and zombie_reaped was written if it had been reported.
         storms: those that are new or have changed.
         over: numbers of storms that have no zombies any more.
         blocks: those that have changed.
+        line: is about to be written, and makes the change of `zombie` or `gone` true.
     """
 
     zombie: SavedZombie | None = None
@@ -88,6 +111,11 @@ class Change:
     storms: tuple[SavedStorm, ...] | None = None
     over: tuple[int, ...] | None = None
     blocks: tuple[Block, ...] | None = None
+    line: LogLine | None = None
+
+
+WRITTEN = Change()
+"""The line that was noted last is written."""
 
 
 def header(boot_id: str) -> bytes:
@@ -140,13 +168,25 @@ def _value(line: bytes) -> object:
     return value
 
 
+class Unconfirmed(NamedTuple):
+    """The line that was noted last, and the zombie as it was before."""
+
+    line: LogLine
+    before: SavedZombie
+
+
 @dataclass(slots=True)
 class SavedState:
-    """What the lines of a state file add up to: zombies, and storms and blocks by number."""
+    """What the lines of a state file add up to: zombies, and storms and blocks by number.
+
+    Attributes:
+        unconfirmed: the line that was noted last; None when it is known to be written.
+    """
 
     zombies: dict[Identity, SavedZombie] = field(default_factory=dict)
     storms: dict[int, SavedStorm] = field(default_factory=dict)
     blocks: dict[int, bytes] = field(default_factory=dict)
+    unconfirmed: Unconfirmed | None = None
 
     def take(self, change: Change) -> bool:
         """Apply a change; return False, and do nothing, when it is beyond the bounds."""
@@ -157,7 +197,10 @@ class SavedState:
             identity = change.zombie.child.identity
             if identity not in self.zombies and len(self.zombies) >= MAX_ZOMBIES:
                 return False
-            self.zombies[identity] = change.zombie
+        if change.line is not None or change == WRITTEN:
+            self.unconfirmed = self._noted(change)
+        if change.zombie is not None:
+            self.zombies[change.zombie.child.identity] = change.zombie
         if change.gone is not None:
             self.zombies.pop(change.gone, None)
         self.storms.update((storm.number, storm) for storm in change.storms or ())
@@ -169,9 +212,40 @@ class SavedState:
                 del self.blocks[number]
         return True
 
+    def _noted(self, change: Change) -> Unconfirmed | None:
+        zombie = change.zombie
+        identity = change.gone if zombie is None else zombie.child.identity
+        before = zombie if identity is None else self.zombies.get(identity, zombie)
+        if change.line is None or before is None:
+            return None
+        return Unconfirmed(change.line, before)
+
+    def withdraw(self, *, in_doubt: bool) -> list[Change]:
+        """Return what makes the state as if the last line had never been noted.
+
+        Args:
+            in_doubt: the line may be written all the same, so it is marked when it is
+                written again; else it is known not to be.
+        """
+        if self.unconfirmed is None:
+            return []
+        line, before = self.unconfirmed
+        if line.event is EventName.ZOMBIE_DETECTED:
+            queued = line.at_boot_ns
+            before = replace(before, detected_boot_ns=None, step_ns=None, queued_boot_ns=queued)
+        if in_doubt:
+            before = replace(before, in_doubt=line)
+        return [Change(zombie=before), WRITTEN]
+
     def changes(self) -> Iterator[Change]:
         """Yield what makes an empty state this one."""
         yield from (Change(zombie=zombie) for zombie in self.zombies.values())
+        if self.unconfirmed is not None:
+            line, before = self.unconfirmed
+            identity = before.child.identity
+            zombie = self.zombies.get(identity)
+            yield Change(zombie=before)
+            yield Change(zombie, identity if zombie is None else None, line=line)
         if self.storms or self.blocks:
             blocks = map(Block._make, self.blocks.items())
             yield Change(storms=tuple(self.storms.values()), blocks=tuple(blocks))

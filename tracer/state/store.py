@@ -6,6 +6,7 @@ nothing is synced: what a crash of the machine loses is of no use after it, sinc
 boot id differs. No error in the folder stops the agent; a second agent in it does.
 """
 
+import errno
 import logging
 import os
 from collections.abc import Callable, Iterable
@@ -40,6 +41,7 @@ LINE_LIMIT_BYTES = 32 << 20
 """One line may hold all counted zombies: four million take 25 MB in the worst case."""
 
 _BATCH_BYTES = 256 << 10
+_NOTHING = b"\0 \n"
 
 
 class StateStore:
@@ -101,7 +103,7 @@ class StateStore:
         except FileNotFoundError:
             pass
         except BadStateError as error:
-            self._say(f"state file {path} is ignored: {error}. {self._effect}")
+            self._say(f"state file {path} is ignored: {error}. {self._effect_now}")
         except OSError as error:
             # Where lock() has failed, it has said already that the folder cannot be used.
             if self.writes or not self._for_writing:
@@ -109,7 +111,11 @@ class StateStore:
         return state
 
     def _read(self, file: IO[bytes], state: SavedState, now_boot_ns: int) -> None:
-        """Apply the lines after the header. What follows the last newline is half a line."""
+        """Apply the lines after the header.
+
+        What follows the last newline is half a line: a write was cut short by a full disk or a
+        kill, or, for a reader, it is going on.
+        """
         damaged, lines, size = 0, 1, file.tell()
         while (line := file.readline(LINE_LIMIT_BYTES)).endswith(b"\n"):
             lines, size = lines + 1, size + len(line)
@@ -118,9 +124,12 @@ class StateStore:
             except BadStateError:
                 damaged += 1
         damaged += len(line) == LINE_LIMIT_BYTES
-        if damaged:
-            path = self._folder / STATE
-            self._say(f"state file {path}: damaged lines skipped: {damaged}. {self._effect}")
+        found = [f"damaged lines skipped: {damaged}"] if damaged else []
+        if self._for_writing and line.strip(_NOTHING):
+            found.append("its last line is incomplete and is ignored")
+        if found:
+            said = "; ".join(found)
+            self._say(f"state file {self._folder / STATE}: {said}. {self._effect_now}")
         self._size = 0 if damaged else size
         self._base = size * (len(state.zombies) + 2) // lines  # if each line has the same length
 
@@ -142,8 +151,7 @@ class StateStore:
     def append(self, changes: Iterable[Change]) -> bool:
         """Add lines to the file; return whether they are in it.
 
-        Call it beside writing a log line: a kill -9 between the two is the only moment
-        in which that line can be lost (change first) or repeated (line first).
+        They survive a kill -9 from here on.
         """
         if not self.writes or not self._size:
             return False
@@ -211,19 +219,25 @@ class StateStore:
             self._file = None
 
     @property
-    def _effect(self) -> str:
+    def _effect_now(self) -> str:
+        """What follows when the state cannot be read."""
         if self._for_writing:
-            return "After a restart of the agent, zombies may be reported again."
+            return "Zombies that were reported before may be reported again now."
         return "Exit times that only the agent saw are not shown."
 
     def _failed(self, doing: str, error: OSError) -> None:
         remedy = "Make the folder writable and free some space"
         if isinstance(error, UnsafeFileError):
             remedy = "Remove what is there"
+        elif error.errno == errno.EROFS:
+            remedy = "Mount a writable folder there, turn the state off with --state-dir none"
         elif doing == "read":
             remedy = "Run as the agent's user"
+        effect = "After a restart of the agent, zombies may be reported again."
+        if doing == "read":
+            effect = self._effect_now
         why = f"cannot {doing} the state in {self._folder}: {error.strerror}"
-        said = f"{why}. {self._effect} {remedy}, or name another folder with --state-dir."
+        said = f"{why}. {effect} {remedy}, or name another folder with --state-dir."
         if said != self._said:
             self._said = said
             self._say(said)

@@ -148,6 +148,10 @@ class Table:
         listed = self._ageing.listed.get(identity)
         return None if listed is None else listed.zombie
 
+    def __contains__(self, identity: Identity) -> bool:
+        """Return whether a zombie is listed or counted."""
+        return identity in self._ageing.listed or identity in self._ageing.storms
+
     def listed(self) -> Iterator[tuple[Zombie, int | None]]:
         """Yield the listed zombies, each with the highest age reported."""
         return ((listed.zombie, listed.step_ns) for listed in self._ageing.listed)
