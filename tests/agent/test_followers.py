@@ -162,6 +162,7 @@ def test_an_agent_with_a_lower_age_than_clients_get_keeps_its_own():
 
 
 VOLATILE = {
+    "event.id",
     "timestamp",
     "age_seconds",
     "lifetime_seconds",

@@ -140,9 +140,6 @@ class Table:
         """Put back a storm that an earlier agent reported, with its unreaped members."""
         self._ageing.detected += self._ageing.storms.restore(counter, members)
 
-    def __contains__(self, identity: Identity) -> bool:
-        return identity in self._ageing.listed or identity in self._ageing.storms
-
     def get(self, identity: Identity) -> Zombie | None:
         """Return a listed zombie: one that is reported individually, or too young yet."""
         listed = self._ageing.listed.get(identity)

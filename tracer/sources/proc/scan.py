@@ -28,7 +28,7 @@ def zombie_stats(procfs: ProcFs, pids: Iterable[int]) -> Iterator[Stat]:
     for pid in pids:
         try:
             descriptor = open_(f"{pid}/stat", flags, dir_fd=root)
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             continue
         except PermissionError:
             procfs.refused += 1
