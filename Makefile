@@ -70,9 +70,9 @@ picture: setup ## draw the README's picture of the live view from a real run
 bench: setup ## measure the cost on this machine, next to the alternatives
 	$(BIN)/python bench/run.py
 
-image: setup ## build the container image with buildah
+image: setup ## build the container images with buildah, also as files in build/image/
 	@deploy/install-packages buildah runc debootstrap
-	deploy/build-image
+	deploy/build-image --archive build/image
 
 test-image: image ## run the image with exactly the manifest's permissions
 	tests/container/run

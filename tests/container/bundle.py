@@ -25,6 +25,12 @@ DEFAULT_CAPABILITIES = [
 ]
 """Those that containerd gives unless told otherwise."""
 
+DOWNWARD = {
+    "spec.nodeName": "check-node",
+    "metadata.uid": "5e1f0000-1111-4222-8333-444455556666",
+}
+"""What the kubelet puts in place of a field of the pod."""
+
 TOOLS = ("runc", "containerd", "ctr", "buildah", "kubectl")
 
 
@@ -70,9 +76,12 @@ def environment(folder: str, container: dict) -> list[str]:
         for each in rendered(folder)
         if each["kind"] == "ConfigMap"
     }
-    pairs = {"NODE_NAME": "check-node"}
+    pairs = {}
     for source in container.get("envFrom", []):
         pairs |= maps[source["configMapRef"]["name"]]
+    for variable in container.get("env", []):
+        field = variable.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath")
+        pairs[variable["name"]] = variable["value"] if field is None else DOWNWARD[field]
     return [f"{key}={value}" for key, value in pairs.items()]
 
 

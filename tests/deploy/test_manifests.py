@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -165,13 +166,65 @@ def test_probes_scrapes_and_the_service_find_the_port(folder):
     agent = container(folder)
     (port,) = agent["ports"]
     assert f"--metrics-address=:{port['containerPort']}" in agent["args"]
-    for probe, path in (("livenessProbe", "/healthz"), ("readinessProbe", "/readyz")):
+    paths = {"startupProbe": "/healthz", "livenessProbe": "/healthz", "readinessProbe": "/readyz"}
+    for probe, path in paths.items():
         assert agent[probe]["httpGet"] == {"path": path, "port": port["name"]}
     template = the(folder, "DaemonSet")["spec"]["template"]["metadata"]
     assert template["annotations"]["prometheus.io/port"] == str(port["containerPort"])
     service = the(folder, "Service")["spec"]
     assert service["ports"][0]["targetPort"] == port["name"]
     assert service["selector"].items() <= template["labels"].items()
+
+
+@pytest.mark.parametrize("folder", FOLDERS[:4])
+def test_no_probe_is_sent_before_the_agent_had_time_to_start(folder):
+    """The other probes begin after the first success; a failure is a Warning event."""
+    agent = container(folder)
+    with_bcc = folder.endswith(("bcc", "privileged"))
+    # Seconds until it is ready: 1 with core; with bcc LLVM needs some, under the CPU limit.
+    assert agent["startupProbe"]["initialDelaySeconds"] == (20 if with_bcc else 5)
+    assert "initialDelaySeconds" not in agent["livenessProbe"] | agent["readinessProbe"]
+
+
+@pytest.mark.parametrize("folder", FOLDERS[:4])
+def test_a_command_run_in_the_container_finds_the_agents_state_folder(folder):
+    """`kubectl exec` has the container's environment, but not its arguments."""
+    agent = container(folder)
+    variables = {each["name"]: each for each in agent["env"]}
+    mounts = {each["name"]: each["mountPath"] for each in agent["volumeMounts"]}
+    assert variables["TRACER_STATE_DIR"]["value"] == mounts["state"]
+    assert not any("state-dir" in argument for argument in agent["args"])
+    uid = variables["POD_UID"]["valueFrom"]["fieldRef"]["fieldPath"]
+    assert uid == "metadata.uid"
+
+
+@functools.cache
+def with_network_policy():
+    (REPO / "build").mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=REPO / "build") as folder:
+        lines = ["apiVersion: kustomize.config.k8s.io/v1beta1", "kind: Kustomization"]
+        lines += [
+            "resources: [../../deploy]",
+            "components: [../../deploy/components/network-policy]",
+        ]
+        Path(folder, "kustomization.yaml").write_text("\n".join(lines))
+        return render(os.path.relpath(folder, REPO))
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_the_network_policy_admits_only_labelled_namespaces_to_the_one_port(release):
+    (policy,) = (each for each in with_network_policy() if each["kind"] == "NetworkPolicy")
+    kubernetes_validate.validate(policy, release, strict=True)
+    assert policy["metadata"]["namespace"] == the("deploy", "Namespace")["metadata"]["name"]
+    template = the("deploy", "DaemonSet")["spec"]["template"]["metadata"]
+    selected = policy["spec"]["podSelector"]["matchLabels"]
+    assert selected.items() <= template["labels"].items()
+    (rule,) = policy["spec"]["ingress"]
+    (source,) = rule["from"]
+    assert list(source) == ["namespaceSelector"]
+    assert source["namespaceSelector"]["matchLabels"]
+    (port,) = container("deploy")["ports"]
+    assert rule["ports"] == [{"protocol": "TCP", "port": port["name"]}]
 
 
 @pytest.mark.parametrize("folder", FOLDERS[:4])

@@ -47,6 +47,9 @@ STATUS = EngineStatus(
 )
 
 
+NO_POD = {"pod": "", "container": ""}
+
+
 def record(attribution=POD, *, exit_seen=True, lifetime_ns=None, cause=NEVER):
     child = Child(Identity(7, 70), 1, 0, exit_boot_ns=0 if exit_seen else None)
     return Record(Zombie(child, 0, 1), NS, None, None, attribution, cause, lifetime_ns=lifetime_ns)
@@ -74,6 +77,27 @@ def test_metrics_are_those_of_the_contract(sink):
     sink.emit(event(EventName.ZOMBIE_DETECTED, record(HOST, cause=None)))
     sink.emit(event(EventName.ZOMBIE_REAPED, record(lifetime_ns=42 * NS)))
     check_golden("metrics.txt", generate_latest(sink.registry).decode())
+
+
+OF_THE_AGENT = {
+    "zombie_tracer_zombie_lifetime_seconds",
+    "zombie_tracer_exits",
+    "zombie_tracer_lost",
+    "zombie_tracer_source_info",
+    "zombie_tracer_snapshot_duration_seconds",
+    "zombie_tracer_kubernetes_up",
+}
+
+
+def test_a_series_about_zombies_leaves_no_place_for_the_labels_of_the_agents_pod(sink):
+    """Prometheus attaches the target's labels where a series has none, also with honor_labels."""
+    sink.emit(event(EventName.ZOMBIE_DETECTED, record()))
+    sink.emit(event(EventName.ZOMBIE_REAPED, record(lifetime_ns=42 * NS)))
+    for family in text_string_to_metric_families(generate_latest(sink.registry).decode()):
+        for sample in family.samples:
+            place = {"namespace", "pod", "container"} & set(sample.labels)
+            expected = 0 if family.name in OF_THE_AGENT else 3
+            assert len(place) == expected, sample
 
 
 UNITS = {"seconds": "seconds", "bytes": "bytes"}
@@ -128,7 +152,7 @@ def test_a_storm_is_counted_once_however_often_it_pauses(sink):
         report(table.apply([Gone(Identity(pid, 1), now) for pid in pids], now))
 
     def total(kind, **labels):
-        return value(sink, f"zombie_tracer_{kind}_total", namespace="example", **labels)
+        return value(sink, f"zombie_tracer_{kind}_total", namespace="example", **NO_POD, **labels)
 
     born(range(101), NS)
     gone(range(40), 2 * NS)
@@ -149,13 +173,13 @@ def test_a_storm_is_counted_once_however_often_it_pauses(sink):
 def test_a_lower_bound_is_not_a_lifetime(sink):
     sink.emit(event(EventName.ZOMBIE_REAPED, record(exit_seen=False, lifetime_ns=NS)))
     assert value(sink, "zombie_tracer_zombie_lifetime_seconds_count") == 0
-    assert value(sink, "zombie_tracer_reaped_total", namespace="example") == 1
+    assert value(sink, "zombie_tracer_reaped_total", namespace="example", **NO_POD) == 1
 
 
 def test_namespaces_without_end_do_not_make_series_without_end(sink):
     for number in range(NAMESPACES + 1000):
         sink.emit(event(EventName.ZOMBIE_DETECTED, record(in_namespace(f"ns-{number}"))))
-    labels = {"namespace": "_other", "cause": "parent_never_waits"}
+    labels = {"namespace": "_other", **NO_POD, "cause": "parent_never_waits"}
     assert value(sink, "zombie_tracer_detected_total", **labels) == 1000
     text = generate_latest(sink.registry).decode()
     assert text.count("zombie_tracer_detected_total{") == NAMESPACES + 1

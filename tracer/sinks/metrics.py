@@ -2,6 +2,9 @@
 
 The number of series does not grow with processes, and is bounded for pods: beyond
 CONTAINERS containers or NAMESPACES namespaces the rest is counted as "_other".
+
+A series about zombies has all three of namespace, pod and container, empty where it belongs to
+none: a scrape with honor_labels would otherwise attach those of the agent's own pod.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -37,6 +40,9 @@ NAMESPACES = 250
 """Namespaces with counters of their own. A counter must not disappear again, so the
 first ones seen keep theirs."""
 
+_PLACE = ("namespace", "pod", "container")
+_NO_POD = ("", "")
+
 LIFETIME_BUCKETS = (1, 5, 10, 30, 60, 300, 600, 3600, 21600, 86400, 604800)
 """Seconds. A slow reaper takes seconds to minutes; a leak is only over when its parent dies."""
 
@@ -64,13 +70,13 @@ class MetricsSink:
         self._detected = Counter(
             "zombie_tracer_detected",
             "Zombies that passed the minimum age, including those in storms.",
-            ["namespace", "cause"],
+            [*_PLACE, "cause"],
             registry=self.registry,
         )
         self._reaped = Counter(
             "zombie_tracer_reaped",
             "Detected zombies that have been reaped.",
-            ["namespace"],
+            _PLACE,
             registry=self.registry,
         )
         self._lifetime = Histogram(
@@ -93,9 +99,9 @@ class MetricsSink:
             return
         namespace = self._namespace(record.attribution)
         if event.name is EventName.ZOMBIE_DETECTED:
-            self._detected.labels(namespace, _cause(record.cause)).inc()
+            self._detected.labels(namespace, *_NO_POD, _cause(record.cause)).inc()
         elif event.name is EventName.ZOMBIE_REAPED:
-            self._reaped.labels(namespace).inc()
+            self._reaped.labels(namespace, *_NO_POD).inc()
             # Without a known time of exit the lifetime is a lower bound, not a measurement.
             if (
                 record.lifetime_ns is not None
@@ -114,8 +120,9 @@ class MetricsSink:
         """Count what a storm adds to its last event."""
         storm = context.storm
         namespace = self._namespace(context.attribution)
-        self._detected.labels(namespace, _cause(context.cause)).inc(storm.new_detected)
-        self._reaped.labels(namespace).inc(storm.new_reaped)
+        detected = self._detected.labels(namespace, *_NO_POD, _cause(context.cause))
+        detected.inc(storm.new_detected)
+        self._reaped.labels(namespace, *_NO_POD).inc(storm.new_reaped)
 
     def _namespace(self, attribution: Attribution) -> str:
         name = "" if attribution.workload is None else attribution.workload.namespace
@@ -147,7 +154,7 @@ def _zombies(groups: Iterable[ZombieGroup]) -> Metric:
     metric = GaugeMetricFamily(
         "zombie_tracer_zombies",
         "Current number of zombies that passed the minimum age.",
-        labels=["namespace", "pod", "container", "cause"],
+        labels=[*_PLACE, "cause"],
     )
     counts: dict[tuple[str, str, str, str], int] = {}
     for group in groups:
@@ -162,7 +169,7 @@ def _oldest_ages(groups: Iterable[ZombieGroup], now_boot_ns: int) -> Metric:
     metric = GaugeMetricFamily(
         "zombie_tracer_oldest_zombie_age_seconds",
         "Seconds since the oldest zombie exited; a lower bound when its time of exit is unknown.",
-        labels=["namespace", "pod", "container"],
+        labels=_PLACE,
     )
     containers: dict[tuple[str, str, str], list[ZombieGroup]] = {}
     for group in groups:
@@ -178,11 +185,12 @@ def _kernel_memory(groups: Iterable[ZombieGroup]) -> Metric:
     metric = GaugeMetricFamily(
         "zombie_tracer_kernel_memory_bytes",
         "Bytes of kernel memory that zombies hold; only reaping them frees it.",
-        labels=["namespace", "pod"],
+        labels=_PLACE,
     )
-    totals: dict[tuple[str, str], int] = {}
+    totals: dict[tuple[str, str, str], int] = {}
     for group in groups:
-        key = _labels(group)[:2]
+        namespace, pod, _ = _labels(group)
+        key = (namespace, pod, "")
         totals[key] = totals.get(key, 0) + group.kernel_bytes
     for key, total in totals.items():
         metric.add_metric(key, total)
