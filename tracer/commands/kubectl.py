@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from tracer.commands.kubectl_agents import Kubectl, Result
-from tracer.errors import PermanentError, UsageError
+from tracer.commands.kubectl_answers import Agent, no_rows, rows_of
+from tracer.errors import CANNOT_RUN_STATUS, PermanentError, UsageError
 from tracer.render.json_text import json_text
 from tracer.render.text import escape_untrusted
 
@@ -78,11 +79,14 @@ def run(arguments: Sequence[str]) -> int:
     kubectl = Kubectl(own.context, own.agents_in)
     agents = kubectl.agents(own.node)
     if _follows(command):
-        return kubectl.stream(agents, command)
+        # Each of the agent's JSON lines names its node itself.
+        return kubectl.stream(agents, command, prefix=not _json_asked_for(command))
     if command[0] == "explain" and len(agents) > 1:
         raise UsageError("a pid belongs to one node: name the node with --node NAME")
     results = kubectl.execute(agents, command)
-    return _print_merged(results) if _wants_json(command) else _print_each(results)
+    if command[0] == "scan" and _json_asked_for(command):
+        return _print_merged(results)
+    return _print_each(results)
 
 
 def _split(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -120,12 +124,13 @@ def _before_command(arguments: Sequence[str]) -> list[str]:
     return taken
 
 
-def _wants_json(command: Sequence[str]) -> bool:
+def _json_asked_for(command: Sequence[str]) -> bool:
     pairs = itertools.pairwise(command)
-    return command[0] == "scan" and (
-        not {("-o", "json"), ("--output", "json")}.isdisjoint(pairs)
-        or not {"-ojson", "--output=json"}.isdisjoint(command)
-    )
+    return not {("-o", "json"), ("--output", "json")}.isdisjoint(pairs) or not {
+        "-ojson",
+        "-o=json",
+        "--output=json",
+    }.isdisjoint(command)
 
 
 def _print_merged(results: Sequence[Result]) -> int:
@@ -134,11 +139,13 @@ def _print_merged(results: Sequence[Result]) -> int:
     status = 0
     for result in results:
         status = max(status, result.status)
-        try:
-            merged += json.loads(result.output)
-        except ValueError:
-            _complain(result)
-            status = max(status, 3)
+        rows = rows_of(result.output)
+        if rows is None:
+            _complain(result.agent, no_rows(result.output, result.errors))
+            status = max(status, CANNOT_RUN_STATUS)
+        else:
+            merged += rows
+            _complain(result.agent, result.errors)
     print(json_text(merged, indent=1))
     return status
 
@@ -148,12 +155,11 @@ def _print_each(results: Sequence[Result]) -> int:
         if len(results) > 1:
             print(f"NODE {escape_untrusted(result.agent.node)}")
         sys.stdout.write(result.output)
-        if result.errors:
-            _complain(result)
+        sys.stdout.flush()
+        _complain(result.agent, result.errors)
     return max(result.status for result in results)
 
 
-def _complain(result: Result) -> None:
-    sys.stdout.flush()
-    for line in result.errors.splitlines():
-        print(f"{escape_untrusted(result.agent.node)}: {escape_untrusted(line)}", file=sys.stderr)
+def _complain(agent: Agent, lines: Sequence[str]) -> None:
+    for line in lines:
+        print(f"{escape_untrusted(agent.node)}: {line}", file=sys.stderr)

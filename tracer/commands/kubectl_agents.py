@@ -1,7 +1,6 @@
 """The agents in a cluster, reached with kubectl: which there are, and commands run in them."""
 
 import contextlib
-import json
 import select
 import subprocess
 import sys
@@ -10,7 +9,8 @@ from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO, NamedTuple
 
-from tracer.errors import PermanentError, UsageError
+from tracer.commands.kubectl_answers import Agent, agents_of, one_line, user_lines
+from tracer.errors import CANNOT_RUN_STATUS, PermanentError, UsageError
 from tracer.render.text import escape_untrusted
 
 LABEL = "app.kubernetes.io/name=zombie-tracer"
@@ -18,25 +18,28 @@ CONTAINER = "tracer"
 _ENDS = "--exit-with-stdin"
 _LASTING = ("scan", "explain")
 _AT_ONCE = 16
-_TIMEOUT_SECONDS = 120
+_GET_SECONDS = 30
+"""For the list of the agents."""
+_EXEC_SECONDS = 60
+"""For a command on one node; a scan of 300,000 zombies from /proc takes 5 s."""
 _HEARTBEAT_SECONDS = 15.0
 """A command in the container ends when it reads nothing for four times as long."""
 
 
-class Agent(NamedTuple):
-    """One agent's pod, by its node and its name."""
-
-    node: str
-    pod: str
-
-
 class Result(NamedTuple):
-    """What a command printed on one node, and its exit status."""
+    """What a command printed on one node, and its exit status.
+
+    Attributes:
+        agent: which.
+        status: of the command, or 3 when it could not be run.
+        output: its stdout.
+        errors: the lines of its stderr for the user, escaped.
+    """
 
     agent: Agent
     status: int
     output: str
-    errors: str
+    errors: list[str]
 
 
 class Kubectl:
@@ -56,14 +59,11 @@ class Kubectl:
         """Return the running agents on these nodes; on all nodes for None.
 
         Raises:
-            PermanentError: kubectl failed, or no agent runs in the namespace.
+            PermanentError: kubectl failed, hangs or printed something else, or no agent runs in
+                the namespace.
             UsageError: no agent runs on one of these nodes.
         """
-        agents = sorted(
-            Agent(pod["spec"].get("nodeName", ""), pod["metadata"]["name"])
-            for pod in json.loads(self._get_pods())["items"]
-            if pod.get("status", {}).get("phase") == "Running"
-        )
+        agents = agents_of(self._get_pods())
         if not agents:
             raise PermanentError(
                 f"no agent runs in namespace {self._namespace}: install it with `kubectl apply -k"
@@ -73,8 +73,9 @@ class Kubectl:
             return agents
         missing = set(nodes) - {agent.node for agent in agents}
         if missing:
+            shown = escape_untrusted(", ".join(sorted(missing)))
             raise UsageError(
-                f"no agent runs on node {', '.join(sorted(missing))}; `kubectl get pods -A -o wide"
+                f"no agent runs on node {shown}; `kubectl get pods -A -o wide"
                 f" -l {LABEL}` lists the agents"
             )
         return [agent for agent in agents if agent.node in nodes]
@@ -85,16 +86,19 @@ class Kubectl:
                 [*self._base, "get", "pods", "-l", LABEL, "-o", "json"],
                 capture_output=True,
                 text=True,
-                timeout=_TIMEOUT_SECONDS,
+                errors="replace",
+                timeout=_GET_SECONDS,
                 check=False,
             )
         except subprocess.TimeoutExpired:
             raise PermanentError(
-                f"kubectl get pods did not answer within {_TIMEOUT_SECONDS} s; check with"
+                f"kubectl get pods did not answer within {_GET_SECONDS} s; check with"
                 " `kubectl cluster-info` that the cluster can be reached"
             ) from None
+        except OSError as error:
+            raise _not_started(error) from error
         if done.returncode:
-            raise PermanentError(f"kubectl get pods failed: {done.stderr.strip()}")
+            raise PermanentError(f"kubectl get pods failed: {one_line(done.stderr)}")
         return done.stdout
 
     def execute(self, agents: Sequence[Agent], command: Sequence[str]) -> list[Result]:
@@ -103,25 +107,32 @@ class Kubectl:
             return list(pool.map(lambda agent: self._execute(agent, command), agents))
 
     def _execute(self, agent: Agent, command: Sequence[str]) -> Result:
-        process = subprocess.Popen(
-            self._exec(agent, command),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-        )
+        try:
+            process = subprocess.Popen(
+                self._exec(agent, command),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+            )
+        except OSError as error:
+            return Result(agent, CANNOT_RUN_STATUS, "", [str(_not_started(error))])
         stdin, process.stdin = process.stdin, None  # communicate() would close it
         with process, _heartbeat([stdin]):
             try:
-                output, errors = process.communicate(timeout=_TIMEOUT_SECONDS)
+                output, errors = process.communicate(timeout=_EXEC_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
-                return Result(agent, 3, "", f"no answer within {_TIMEOUT_SECONDS} s")
+                unanswered = (
+                    f"no answer within {_EXEC_SECONDS} s; check with `kubectl -n"
+                    f" {self._namespace} logs {agent.pod}` that the agent works"
+                )
+                return Result(agent, CANNOT_RUN_STATUS, "", [unanswered])
             except BaseException:
                 process.terminate()
                 raise
-        return Result(agent, process.returncode, output, errors)
+        return Result(agent, process.returncode, output, user_lines(errors))
 
     def _exec(self, agent: Agent, command: Sequence[str]) -> list[str]:
         """Return the kubectl command; what it runs ends with its stdin, as _heartbeat() wants."""
@@ -129,23 +140,24 @@ class Kubectl:
         lasts = command[0] in _LASTING or (command[0].startswith("-") and command[0] != "--version")
         return [*self._base, *inside, *command, *([_ENDS] if lasts else [])]
 
-    def stream(self, agents: Sequence[Agent], command: Sequence[str]) -> int:
-        """Print every agent's lines as they come, after its node's name; return the status."""
-        running = [
-            subprocess.Popen(
-                self._exec(agent, command),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
-            )
-            for agent in agents
-        ]
-        printer = _LinePrinter(max(len(agent.node) for agent in agents), running)
+    def stream(self, agents: Sequence[Agent], command: Sequence[str], *, prefix: bool) -> int:
+        """Print every agent's lines as they come; return the status.
+
+        Args:
+            agents: whose.
+            command: options of the live view.
+            prefix: begin each line with the node's name.
+        """
+        running = self._start(agents, command)
+        width = max(len(escape_untrusted(agent.node)) for agent in agents) if prefix else 0
+        printer = _LinePrinter(width, running)
         threads = [
-            threading.Thread(target=printer.copy, args=(agent, process.stdout), daemon=True)
+            threading.Thread(target=copy, args=(agent, pipe), daemon=True)
             for agent, process in zip(agents, running, strict=True)
+            for copy, pipe in (
+                (printer.copy, process.stdout),
+                (printer.copy_errors, process.stderr),
+            )
         ]
         for thread in threads:
             thread.start()
@@ -161,6 +173,34 @@ class Kubectl:
         sys.stdout.flush()
         # A process that a signal ended has a negative status.
         return max(status, 0)
+
+    def _start(
+        self, agents: Sequence[Agent], command: Sequence[str]
+    ) -> list["subprocess.Popen[str]"]:
+        running: list[subprocess.Popen[str]] = []
+        try:
+            running.extend(
+                subprocess.Popen(
+                    self._exec(agent, command),
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                    errors="replace",
+                )
+                for agent in agents
+            )
+        except OSError as error:
+            for process in running:
+                process.terminate()
+            raise _not_started(error) from error
+        return running
+
+
+def _not_started(error: OSError) -> PermanentError:
+    return PermanentError(
+        f"kubectl cannot be started: {error.strerror}; check the program that `which kubectl` names"
+    )
 
 
 @contextlib.contextmanager
@@ -211,7 +251,12 @@ def _end_with_reader(running: Sequence["subprocess.Popen[str]"]) -> None:
 
 
 class _LinePrinter:
-    """Prints lines from several threads, each line whole."""
+    """Prints lines from several threads, each line whole.
+
+    Args:
+        width: of the column with the node's name; 0 for none.
+        running: ended when nobody reads any more.
+    """
 
     def __init__(self, width: int, running: Sequence["subprocess.Popen[str]"]) -> None:
         self._width = width
@@ -219,15 +264,28 @@ class _LinePrinter:
         self._lock = threading.Lock()
 
     def copy(self, agent: Agent, stream: IO[str]) -> None:
-        """Print each line of a stream after the node's name."""
+        """Print each line of a command's stdout."""
+        node = escape_untrusted(agent.node)
+        head = f"{node:<{self._width}}  " if self._width else ""
         for line in stream:
-            with self._lock:
-                try:
-                    node = escape_untrusted(agent.node)
-                    sys.stdout.write(f"{node:<{self._width}}  {line}")
-                    sys.stdout.flush()
-                except BrokenPipeError:
-                    # The reader is gone; stream() returns when all processes have ended.
-                    for process in self._running:
-                        process.terminate()
-                    return
+            if not self._print(head + line, sys.stdout):
+                return
+
+    def copy_errors(self, agent: Agent, stream: IO[str]) -> None:
+        """Print each line of a command's stderr that its user needs, after the node's name."""
+        node = escape_untrusted(agent.node)
+        for line in stream:
+            for shown in user_lines(line):
+                self._print(f"{node}: {shown}\n", sys.stderr)
+
+    def _print(self, line: str, to: IO[str]) -> bool:
+        with self._lock:
+            try:
+                to.write(line)
+                to.flush()
+            except BrokenPipeError:
+                # The reader is gone; stream() returns when all processes have ended.
+                for process in self._running:
+                    process.terminate()
+                return False
+        return True
