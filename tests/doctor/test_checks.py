@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from tracer.doctor import bpf_checks, capabilities, node_checks, probe, proc_checks
 from tracer.doctor.check import Check, Report, Status
+from tracer.doctor.own_cgroup import memory_limit
 from tracer.doctor.probe import Attempt
 
 UID = "12345678-1234-1234-1234-123456789abc"
@@ -147,13 +148,16 @@ def test_the_smaller_limit_counts():
 
 
 def test_the_memlock_limit_counts_only_where_bpf_was_refused():
-    def status(limit, *, may_raise=False, core_refused=True):
-        return bpf_checks.memlock(limit, may_raise=may_raise, core_refused=core_refused).status
+    def status(limit, *, may_raise=False, core_refused=True, release="5.10.0"):
+        return bpf_checks.memlock(
+            limit, release, may_raise=may_raise, core_refused=core_refused
+        ).status
 
     assert status(65536) is Status.WARNING
     assert status(65536, may_raise=True) is Status.OK
     assert status(65536, core_refused=False) is Status.OK
     assert status(None) is Status.OK
+    assert status(65536, release="6.1.0-32-amd64") is Status.OK
 
 
 def test_a_time_namespace_would_make_ages_wrong():
@@ -203,3 +207,68 @@ def test_only_required_checks_fail_the_report():
     required = Check("c", Status.FAILED, "x", "y", matters=True)
     assert not report(fine, optional).failed
     assert report(fine, required).failed
+
+
+def test_each_capability_has_a_line_and_only_those_of_bpf_fail_doctor():
+    for missing in capabilities.NEEDED:
+        checks = capabilities.check_each(ALL & ~(1 << missing.bit))
+        assert [each.name for each in checks] == ["cap_bpf", "cap_perfmon", "cap_sys_ptrace"]
+        (bad,) = (each for each in checks if each.status is not Status.OK)
+        assert bad.name == missing.name.lower()
+        assert missing.name in bad.remedy
+        assert missing.loss in bad.result
+        assert bad.matters == (missing is not capabilities.SYS_PTRACE)
+
+
+def test_a_seccomp_filter_is_blamed_only_for_what_capabilities_do_not_explain():
+    def status(*, filtered=True, effective=ALL, core_refused=True):
+        return capabilities.seccomp(
+            filtered=filtered, effective=effective, core_refused=core_refused
+        ).status
+
+    assert status() is Status.FAILED
+    assert status(filtered=False) is Status.OK
+    assert status(core_refused=False) is Status.OK
+    assert status(effective=0) is Status.OK
+    assert capabilities.parse_seccomp(b"Name:\tx\nSeccomp:\t2\nSeccomp_filters:\t1\n")
+    assert not capabilities.parse_seccomp(b"Seccomp:\t0\n")
+
+
+@pytest.mark.parametrize(
+    ("limit_mb", "source", "status"),
+    [
+        (None, "core", Status.OK),
+        (300, "core", Status.OK),
+        (299, "core", Status.WARNING),
+        (64, "core", Status.WARNING),
+        (63, "core", Status.FAILED),
+        (100, "bcc", Status.FAILED),
+        (100, None, Status.OK),
+    ],
+)
+def test_the_memory_limit_is_compared_with_the_needs_of_the_source(limit_mb, source, status):
+    check = node_checks.memory(None if limit_mb is None else limit_mb << 20, source)
+    assert check.status is status
+    assert (check.remedy is None) == (status is Status.OK)
+
+
+@pytest.mark.parametrize("name", ["memory.max", "memory.limit_in_bytes"])
+@pytest.mark.parametrize("own_namespace", [False, True])
+def test_the_smallest_limit_up_to_the_root_counts(tmp_path, name, own_namespace):
+    """In a cgroup namespace of its own the path is /, and the host's folders are mounted."""
+    version_1 = name == "memory.limit_in_bytes"
+    root = tmp_path / "memory" if version_1 else tmp_path
+    container = root / "kubepods/pod1/abc"
+    container.mkdir(parents=True)
+    for folder, limit in ((container, "max"), (container.parent, "12345")):
+        (folder / name).write_text("9223372036854771712" if limit == "max" and version_1 else limit)
+        (folder / "cgroup.procs").write_text("")
+    (container / "cgroup.procs").write_text("17\n4711\n")
+    path = "/" if own_namespace else "/kubepods/pod1/abc"
+    own = f"5:cpu:/x\n4:memory:{path}\n" if version_1 else f"0::{path}\n"
+    assert memory_limit(own.encode(), 4711, tmp_path) == 12345
+
+
+def test_without_any_limit_there_is_none(tmp_path):
+    assert memory_limit(b"0::/nowhere\n", 4711, tmp_path) is None
+    assert memory_limit(b"", 4711, tmp_path) is None

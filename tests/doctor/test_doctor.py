@@ -75,6 +75,7 @@ def test_without_capabilities_it_fails_and_says_which(program):
     assert checks["inspection"]["status"] == "warning"
     for name in ("CAP_BPF", "CAP_PERFMON", "CAP_SYS_PTRACE"):
         assert name in checks["capabilities"]["remedy"]
+        assert name in checks[name.lower()]["remedy"]
 
 
 @pytest.mark.parametrize("kept", ["bpf", "perfmon"])
@@ -134,6 +135,33 @@ def test_a_state_folder_that_cannot_be_written_is_a_warning(program):
     status, checks, _ = doctor(program, *prefix, options=options)
     assert status == 0
     assert checks["state_dir"]["status"] == "warning"
+    assert "read-only file system" in checks["state_dir"]["result"]
+    assert "readOnly" in checks["state_dir"]["remedy"]
+
+
+REFUSES_BPF = """
+import ctypes, os, struct, sys
+libc = ctypes.CDLL(None, use_errno=True)
+# LD nr; JEQ bpf ? next : +1; RET ERRNO(EPERM); RET ALLOW
+code = [(0x20, 0, 0, 0), (0x15, 0, 1, NUMBER), (0x06, 0, 0, 0x00050001), (0x06, 0, 0, 0x7FFF0000)]
+filters = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *each) for each in code))
+program = struct.pack("HxxxxxxP", len(code), ctypes.addressof(filters))
+assert libc.prctl(38, 1, 0, 0, 0) == 0
+assert libc.prctl(22, 2, program, 0, 0) == 0
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+
+
+def test_a_seccomp_filter_that_refuses_bpf_is_named(program):
+    """As old runtimes' default profiles do for a container with CAP_BPF."""
+    number = {"x86_64": 321, "aarch64": 280}.get(os.uname().machine)
+    require(number is not None, "the number of bpf() on this machine is not known here")
+    code = REFUSES_BPF.replace("NUMBER", str(number))
+    status, checks, _ = doctor(program, "python3", "-c", code)
+    assert status == 1
+    assert checks["capabilities"]["status"] == "ok"
+    assert checks["seccomp"]["status"] == "failed", checks["bpf"]
+    assert "overlays/privileged" in checks["seccomp"]["remedy"]
 
 
 def test_the_text_has_every_check(program):

@@ -64,6 +64,8 @@ def test_a_server_that_is_not_there_is_reported(api, tmp_path):
     check = ask(kubeconfig)
     assert check.status is Status.FAILED
     assert "cannot list pods" in check.result
+    assert "firewall" in check.remedy
+    assert "grant" not in check.remedy
 
 
 def test_a_missing_kubeconfig_is_reported(tmp_path):
@@ -77,3 +79,19 @@ def test_no_cluster_is_not_a_failure():
     check = ask(None)
     assert check.status is Status.SKIPPED
     assert "without pod names" in check.result
+
+
+@pytest.mark.parametrize(
+    ("failure", "remedy"),
+    [
+        ("may not list pods (403): forbidden", "grant get, list and watch"),
+        ("does not accept the credentials (401): Unauthorized", "working credentials"),
+        ("[Errno 111] Connection refused", "check that the API server runs"),
+        ("Connection to 10.0.0.1 timed out", "check that the API server runs"),
+        ("[Errno -2] Name or service not known", "DNS"),
+        ("certificate verify failed: self-signed certificate", "certificate-authority"),
+    ],
+)
+def test_the_remedy_is_that_of_the_failure(failure, remedy):
+    assert remedy in cluster.remedy(failure)
+    assert cluster.remedy(failure).endswith("--no-kubernetes")

@@ -8,9 +8,19 @@ CORE_SINCE = (5, 10)
 """Running a raw tracepoint program on demand came in 5.10 (1b4d60ec162f)."""
 
 
+MEMLOCK_UNTIL = (5, 11)
+"""BPF is charged to the memory cgroup since, and no longer to RLIMIT_MEMLOCK (d5299b67dd59)."""
+
+
+def release_of(text: str) -> tuple[int, int] | None:
+    """Return the major and minor number of uname's release; None when it has none."""
+    found = re.match(r"(\d{1,9})\.(\d{1,9})", text)
+    return (int(found[1]), int(found[2])) if found else None
+
+
 def kernel(release: str, machine: str, lockdown: str | None) -> Check:
     """Check the kernel's release and its lockdown mode (None when it has none)."""
-    found = re.match(r"(\d+)\.(\d+)", release)
+    version = release_of(release)
     result = f"Linux {release}, {machine}" + (f", lockdown {lockdown}" if lockdown else "")
     if lockdown == "confidentiality":
         return Check(
@@ -20,7 +30,7 @@ def kernel(release: str, machine: str, lockdown: str | None) -> Check:
             "boot with lockdown=integrity, or run with --source proc",
             matters=True,
         )
-    if found and (int(found[1]), int(found[2])) < CORE_SINCE:
+    if version is not None and version < CORE_SINCE:
         return Check(
             "kernel",
             Status.WARNING,
@@ -48,16 +58,18 @@ def btf(size_bytes: int | None) -> Check:
     return Check("btf", Status.OK, f"/sys/kernel/btf/vmlinux, {size_bytes / 1e6:.1f} MB")
 
 
-def memlock(limit_bytes: int | None, *, may_raise: bool, core_refused: bool) -> Check:
-    """Check the limit that Linux before 5.11 sets to the memory of BPF (d5299b67dd59).
+def memlock(limit_bytes: int | None, release: str, *, may_raise: bool, core_refused: bool) -> Check:
+    """Check the limit that Linux before 5.11 sets to the memory of BPF.
 
     Args:
+        release: of the kernel.
         limit_bytes: RLIMIT_MEMLOCK; None for no limit.
         may_raise: this process has CAP_SYS_RESOURCE, with which libbpf raises the limit.
         core_refused: the kernel did not permit the core source; the limit may be why.
     """
     result = "no limit" if limit_bytes is None else f"RLIMIT_MEMLOCK is {limit_bytes} bytes"
-    if not core_refused or limit_bytes is None or may_raise:
+    unlimited = (release_of(release) or MEMLOCK_UNTIL) >= MEMLOCK_UNTIL
+    if not core_refused or limit_bytes is None or may_raise or unlimited:
         return Check("memlock", Status.OK, result)
     return Check(
         "memlock",

@@ -56,6 +56,36 @@ def parse_effective(status: bytes) -> int | None:
     return None
 
 
+def parse_seccomp(status: bytes) -> bool:
+    """Return whether a /proc/PID/status shows a seccomp filter."""
+    return any(line.split() == [b"Seccomp:", b"2"] for line in status.splitlines())
+
+
+def seccomp(*, filtered: bool, effective: int | None, core_refused: bool) -> Check:
+    """Check whether a seccomp filter refuses bpf().
+
+    Args:
+        filtered: this process has a filter.
+        effective: CapEff.
+        core_refused: the kernel did not permit the core source.
+    """
+    name = "seccomp"
+    if not filtered:
+        return Check(name, Status.OK, "no filter")
+    entitled = effective is not None and has(effective, BPF) and has(effective, PERFMON)
+    if not core_refused or not entitled:
+        return Check(name, Status.OK, "a filter is active and is not what refuses bpf()")
+    return Check(
+        name,
+        Status.FAILED,
+        "a filter is active, and bpf() is refused although CAP_BPF and CAP_PERFMON are held: the"
+        " container runtime's profile allows it only with CAP_SYS_ADMIN",
+        "update the container runtime (containerd 1.6 or later), or apply"
+        " deploy/overlays/privileged",
+        matters=True,
+    )
+
+
 def check(effective: int | None, user_namespace: str | None, uid: int) -> Check:
     """Compare the effective set with the needed one.
 
@@ -76,16 +106,36 @@ def check(effective: int | None, user_namespace: str | None, uid: int) -> Check:
             "run in the host's user namespace (in a pod: do not set hostUsers: false)",
             matters=True,
         )
-    held = [capability.name for capability in NEEDED if has(effective, capability)]
     missing = [capability for capability in NEEDED if not has(effective, capability)]
+    held = ", ".join(each.name for each in NEEDED if each not in missing)
     if not missing:
-        return Check(name, Status.OK, f"uid {uid} has {', '.join(held)}")
-    losses = "; ".join(f"without {each.name} {each.loss}" for each in missing)
+        return Check(name, Status.OK, f"uid {uid} has {held}")
+    names = ", ".join(each.name for each in missing)
     decisive = BPF in missing or PERFMON in missing
     return Check(
         name,
         Status.FAILED if decisive else Status.WARNING,
-        f"uid {uid} has {', '.join(held) or 'none of the needed capabilities'}: {losses}",
-        _REMEDY.format(", ".join(each.name for each in missing)),
+        f"uid {uid} has {held or 'none of the needed capabilities'}; missing: {names}",
+        _REMEDY.format(names),
         matters=decisive,
+    )
+
+
+def check_each(effective: int | None) -> list[Check]:
+    """Return a check of each needed capability: whether it is held, and what fails without it."""
+    if effective is None:
+        return []
+    return [_check_one(capability, held=has(effective, capability)) for capability in NEEDED]
+
+
+def _check_one(capability: Capability, *, held: bool) -> Check:
+    name = capability.name.lower()
+    if held:
+        return Check(name, Status.OK, "held")
+    return Check(
+        name,
+        Status.WARNING if capability is SYS_PTRACE else Status.FAILED,
+        f"missing: {capability.loss}",
+        _REMEDY.format(capability.name),
+        matters=capability is not SYS_PTRACE,
     )

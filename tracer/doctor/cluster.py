@@ -1,5 +1,6 @@
 """Asks the API server for pods as the agent's watch does, to see whether it may."""
 
+import re
 from collections.abc import Mapping
 from contextlib import closing
 from typing import Any
@@ -8,10 +9,25 @@ from tracer.doctor.check import Check, Status
 from tracer.errors import UsageError
 
 NAME = "kubernetes"
-_REMEDY = (
-    "grant get, list and watch on pods (deploy/ has the ClusterRole), give a working"
-    " --kubeconfig, or run without pod names with --no-kubernetes"
+_TURN_OFF = ", or run without pod names with --no-kubernetes"
+_REMEDIES = (
+    (r"\(403\)", "grant get, list and watch on pods (deploy/base/rbac.yaml has the ClusterRole)"),
+    (r"\(401\)", "give working credentials: a --kubeconfig, or a service account's token"),
+    (
+        "refused|unreachable|No route|timed out|timeout",
+        "check that the API server runs there and that no firewall or NetworkPolicy is between",
+    ),
+    (
+        "resolve|not known|name resolution",
+        "check the server's name in the kubeconfig and this node's DNS",
+    ),
+    (
+        "certificate|SSL|TLS",
+        "check the certificate-authority of the kubeconfig, and this node's clock",
+    ),
 )
+"""By words in what failed (a regular expression), in this order."""
+_OTHER_REMEDY = "give a working --kubeconfig"
 _TIMEOUT_SECONDS = (3.0, 5.0)
 """To connect, and to wait for the next byte."""
 
@@ -37,7 +53,7 @@ def kubernetes(
     try:
         access, reason = connect(kubeconfig, environment=environment)
     except UsageError as error:
-        return Check(NAME, Status.FAILED, str(error), _REMEDY, matters=True)
+        return Check(NAME, Status.FAILED, str(error), _OTHER_REMEDY + _TURN_OFF, matters=True)
     if access is None:
         return Check(NAME, Status.SKIPPED, f"{reason}: zombies will be reported without pod names")
     for verb, query in (
@@ -46,8 +62,17 @@ def kubernetes(
     ):
         refusal = _ask(access, node_name, verb, query)
         if refusal:
-            return Check(NAME, Status.FAILED, f"{refusal} ({reason})", _REMEDY, matters=True)
+            result = f"{refusal} ({reason})"
+            return Check(NAME, Status.FAILED, result, remedy(refusal), matters=True)
     return Check(NAME, Status.OK, f"may list and watch the pods of {node_name} ({reason})")
+
+
+def remedy(failure: str) -> str:
+    """Return what to do about a request that failed for this reason."""
+    for words, what in _REMEDIES:
+        if re.search(words, failure, re.IGNORECASE):
+            return what + _TURN_OFF
+    return _OTHER_REMEDY + _TURN_OFF
 
 
 def _ask(access: Any, node_name: str, verb: str, query: list[tuple[str, str]]) -> str | None:

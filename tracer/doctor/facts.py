@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tracer.doctor import bpf_checks, capabilities, node_checks, proc_checks
 from tracer.doctor.check import Check
+from tracer.doctor.own_cgroup import memory_limit
 from tracer.errors import PermanentError
 from tracer.procfs.fs import ProcFs
 from tracer.sources.bcc.tracefs import mounted, with_tracefs
@@ -38,10 +39,25 @@ def btf() -> Check:
         return bpf_checks.btf(None)
 
 
-def own_capabilities() -> Check:
+def own_capabilities() -> list[Check]:
     """Check our own capabilities, in our own /proc, whatever --proc-root is."""
-    effective = capabilities.parse_effective(Path("/proc/self/status").read_bytes())
-    return capabilities.check(effective, _link("/proc/self/ns/user"), os.geteuid())
+    effective = _effective()
+    whole = capabilities.check(effective, _link("/proc/self/ns/user"), os.geteuid())
+    return [whole, *capabilities.check_each(effective)]
+
+
+def seccomp(*, core_refused: bool) -> Check:
+    """Check our own seccomp filter."""
+    filtered = capabilities.parse_seccomp(Path("/proc/self/status").read_bytes())
+    return capabilities.seccomp(
+        filtered=filtered, effective=_effective(), core_refused=core_refused
+    )
+
+
+def memory(source: str | None) -> Check:
+    """Check the memory limit of our own cgroup."""
+    own = Path("/proc/self/cgroup").read_bytes()
+    return node_checks.memory(memory_limit(own, os.getpid()), source)
 
 
 def pid_namespace(procfs: ProcFs) -> Check:
@@ -123,10 +139,10 @@ def bcc(*, core_works: bool) -> Check:
 def memlock(*, core_refused: bool) -> Check:
     """Check the limit of locked memory and our right to raise it."""
     limit, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
-    effective = capabilities.parse_effective(Path("/proc/self/status").read_bytes()) or 0
     return bpf_checks.memlock(
         None if limit == resource.RLIM_INFINITY else limit,
-        may_raise=capabilities.has(effective, capabilities.SYS_RESOURCE),
+        os.uname().release,
+        may_raise=capabilities.has(_effective() or 0, capabilities.SYS_RESOURCE),
         core_refused=core_refused,
     )
 
@@ -145,12 +161,26 @@ def state_dir(path: Path | None) -> Check:
     folder = path
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
-    error = None
+    return node_checks.state_dir(str(path), *_why_not_writable(folder))
+
+
+def _why_not_writable(folder: Path) -> tuple[str | None, str | None]:
+    """Return why files cannot be made in a folder, and what to do; None twice when they can."""
     if not folder.is_dir():
-        error = f"{folder} is not a folder"
-    elif not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
-        error = f"no permission to write to {folder}, or it is mounted read-only"
-    return node_checks.state_dir(str(path), error)
+        return f"{folder} is not a folder", "remove it, or name another folder with --state-dir"
+    if os.statvfs(folder).f_flag & os.ST_RDONLY:
+        error = f"{folder} is on a read-only file system"
+        return error, "mount a folder of the host there, without readOnly"
+    if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
+        owner = folder.stat()
+        mode = f"uid {owner.st_uid}, mode {owner.st_mode & 0o7777:04o}"
+        error = f"{folder} belongs to {mode}, and this is uid {os.geteuid()}"
+        return error, "run as that uid (root in the DaemonSet), or name another --state-dir"
+    return None, None
+
+
+def _effective() -> int | None:
+    return capabilities.parse_effective(Path("/proc/self/status").read_bytes())
 
 
 def _link(path: str) -> str | None:

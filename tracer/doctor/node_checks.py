@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from tracer.doctor.check import Check, Status
 
@@ -75,7 +76,7 @@ def parse_tasks(loadavg: bytes) -> int | None:
     return int(found[1]) if found else None
 
 
-def state_dir(path: str, error: str | None) -> Check:
+def state_dir(path: str, error: str | None, remedy: str | None = None) -> Check:
     """Check whether the agent can keep its state over a restart (path `none`: turned off)."""
     if path == "none":
         return Check(
@@ -87,5 +88,49 @@ def state_dir(path: str, error: str | None) -> Check:
         "state_dir",
         Status.WARNING,
         f"{path} cannot be written ({error}): a restarted agent will report zombies again",
-        "mount a writable folder of the host there, or name another one with --state-dir",
+        remedy,
     )
+
+
+class Memory(NamedTuple):
+    """What an agent with one source needs, in MiB: at rest, and in a storm."""
+
+    at_rest: int
+    storm: int
+
+
+MEMORY = {"core": Memory(64, 300), "bcc": Memory(160, 450), "proc": Memory(48, 300)}
+"""The requests and limits of the manifests: measured at rest 30 to 45 MB and 12 MB of maps
+(core), and LLVM for one compilation (bcc); a storm of a million zombies takes 200 MB."""
+
+
+def memory(limit_bytes: int | None, source: str | None) -> Check:
+    """Check the memory limit of this process's cgroup against the needs of its source.
+
+    Args:
+        limit_bytes: the smallest limit that applies; None for none.
+        source: that auto would use; None when none works.
+    """
+    if limit_bytes is None or source is None:
+        return Check("memory", Status.OK, "no memory limit")
+    limit = limit_bytes >> 20
+    needed = MEMORY[source]
+    result = f"the memory limit is {limit} MiB"
+    remedy = f"set resources.limits.memory to {needed.storm}Mi or more"
+    if limit < needed.at_rest:
+        return Check(
+            "memory",
+            Status.FAILED,
+            f"{result}, but the agent needs {needed.at_rest} MiB with the source {source}: the"
+            " kernel will kill it",
+            remedy,
+            matters=True,
+        )
+    if limit < needed.storm:
+        return Check(
+            "memory",
+            Status.WARNING,
+            f"{result}: the kernel may kill the agent in a storm of a million zombies",
+            remedy,
+        )
+    return Check("memory", Status.OK, result)

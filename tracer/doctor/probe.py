@@ -95,9 +95,13 @@ def check(attempts: list[Attempt]) -> Check:
 
 
 def refused(attempts: list[Attempt], name: str) -> bool:
-    """Return whether the kernel did not permit that source (EPERM)."""
+    """Return whether the kernel, or a filter, did not permit that source.
+
+    A seccomp filter answers EPERM, or ENOSYS.
+    """
     errors = [each.error or "" for each in attempts if each.name == name]
-    return any(os.strerror(errno.EPERM) in error for error in errors)
+    reasons = [os.strerror(number) for number in (errno.EPERM, errno.ENOSYS)]
+    return any(reason in error for reason in reasons for error in errors)
 
 
 def _remedy(attempts: list[Attempt]) -> str:

@@ -34,8 +34,10 @@ def _run_checks(options: Options, environment: Mapping[str, str], procfs: ProcFs
     attempts = probe.until_one_works(makers(procfs))
     choice = probe.choose(attempts)
     core = choice.name == "core"
-    own = [facts.kernel(), facts.btf(), probe.check(attempts), facts.own_capabilities()]
-    own.append(facts.memlock(core_refused=probe.refused(attempts, "core")))
+    refused = probe.refused(attempts, "core")
+    own = [facts.kernel(), facts.btf(), probe.check(attempts), *facts.own_capabilities()]
+    own += [facts.seccomp(core_refused=refused), facts.memlock(core_refused=refused)]
+    own.append(facts.memory(choice.name))
     proc = facts.proc(procfs)
     of_node = [proc] if proc.status is Status.FAILED else _of_node(proc, procfs, core_works=core)
     rest = [
