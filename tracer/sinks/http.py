@@ -98,13 +98,18 @@ class _Pages:
         self._clock = clock
         self._kept: dict[str, tuple[float, bytes]] = {}
         """By content type: until when the text of /metrics is good, and the text."""
+        self._last = b""
 
     def answer(self, request: bytes) -> bytes:
         """Return the answer to a request, both as sent over the connection."""
         try:
-            return _Request(request, self).sent()
+            answer = _Request(request, self).sent()
         except Exception:  # noqa: BLE001 - no client may end the thread that answers the probes
             return _BAD_REQUEST
+        # Clients that read the same long text slowly share one copy.
+        if answer != self._last:
+            self._last = answer
+        return self._last
 
     def page(self, path: str, accept: str) -> tuple[HTTPStatus, str, bytes]:
         """Return the status, the content type and the body of a page."""

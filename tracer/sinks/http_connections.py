@@ -2,8 +2,9 @@
 
 Every pod that reaches the port may connect, and the kubelet restarts an agent whose probes fail.
 So no client may keep a probe waiting: a connection that has no whole request after
-REQUEST_SECONDS, or is still open after CONNECTION_SECONDS, is reset. When too many are open,
-one is reset for each new one: the oldest of the same address, or of the address with the most.
+REQUEST_SECONDS, or is still open after CONNECTION_SECONDS, is reset. When there are too many,
+one is reset for each new one (http_places). A probe's request comes at once and is answered at
+once; those that wait for the rest of a request are held apart from those that read an answer.
 """
 
 import fcntl
@@ -13,17 +14,21 @@ import socket
 import struct
 import termios
 import time
-from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 
 from tracer.errors import TEMPORARY_ERRNOS
+from tracer.sinks.http_places import Places
 
-PLACES = 128
-"""Connections at a time. Each takes at most 100 KB of the kernel's memory."""
+WAITING_PLACES = 512
+"""Connections without a whole request. Each takes at most 8 KiB, and 32 of the kernel's."""
+
+ANSWERED_PLACES = 256
+"""Connections that have not read their answer. Each takes at most 80 KB of the kernel's memory;
+the text of /metrics is shared."""
 
 PLACES_PER_ADDRESS = 16
-"""Of those, for one client's address."""
+"""Of each kind, for one client's address."""
 
 REQUEST_SECONDS = 5.0
 """From the accept to the end of the request, however the client sends it."""
@@ -83,6 +88,8 @@ class Connections:
         self._answer = answer
         # By descriptor, the oldest first.
         self._open: dict[int, _Connection] = {}
+        self._waiting: Places[_Connection] = Places(WAITING_PLACES, PLACES_PER_ADDRESS)
+        self._answered: Places[_Connection] = Places(ANSWERED_PLACES, PLACES_PER_ADDRESS)
         self._stopping = False
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._poll = select.epoll()
@@ -152,10 +159,15 @@ class Connections:
         self._poll.modify(self._listener, 0)
 
     def _begin(self, accepted: socket.socket, address: str) -> None:
-        self._make_room(address)
         accepted.settimeout(0)
         connection = _Connection(accepted, address)
         self._open[accepted.fileno()] = connection
+        lost = self._waiting.take(connection, address)
+        if lost is not None:
+            # Its request may have come in the meantime.
+            self._proceed(lost)
+            if lost.answer is None:
+                self._reset(lost)
         try:
             self._poll.register(accepted, select.EPOLLIN)
         except OSError:
@@ -163,18 +175,6 @@ class Connections:
             return
         # A probe's request is usually here already, and needs no turn of its own.
         self._proceed(connection)
-
-    def _make_room(self, address: str) -> None:
-        """Reset one connection when the new one is one too many."""
-        counts = Counter(each.address for each in self._open.values())
-        if counts[address] < PLACES_PER_ADDRESS:
-            if len(self._open) < PLACES:
-                return
-            most = max(counts.values())
-            full = {each for each, count in counts.items() if count == most}
-        else:
-            full = {address}
-        self._reset(next(each for each in self._open.values() if each.address in full))
 
     def _proceed(self, connection: _Connection) -> None:
         try:
@@ -196,9 +196,17 @@ class Connections:
         if not received:
             self._reset(connection)
         elif b"\r\n\r\n" in request or b"\n\n" in request:
-            self._write(connection, memoryview(self._answer(bytes(request))))
+            self._begin_answer(connection, self._answer(bytes(request)))
         elif len(request) == REQUEST_BYTES:
-            self._write(connection, memoryview(_TOO_LONG))
+            self._begin_answer(connection, _TOO_LONG)
+
+    def _begin_answer(self, connection: _Connection, answer: bytes) -> None:
+        self._waiting.leave(connection)
+        lost = self._answered.take(connection, connection.address)
+        if lost is not None:
+            self._reset(lost)
+        connection.request.clear()
+        self._write(connection, memoryview(answer))
 
     def _write(self, connection: _Connection, answer: memoryview) -> None:
         connection.answer = answer[connection.socket.send(answer) :]
@@ -223,6 +231,8 @@ class Connections:
 
     def _reset(self, connection: _Connection) -> None:
         self._open.pop(connection.socket.fileno(), None)
+        self._waiting.leave(connection)
+        self._answered.leave(connection)
         with suppress(OSError):
             connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         connection.socket.close()
