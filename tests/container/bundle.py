@@ -148,6 +148,7 @@ def oci_config(folder: str, pod: dict, container: dict, *, host_paths: dict[str,
     process["env"] = settings["Env"] + environment(folder, container)
     process["cwd"] = "/"
     process.pop("rlimits", None)
+    spec["linux"].setdefault("resources", {}).update(limits(container))
     spec["root"]["readonly"] = security["readOnlyRootFilesystem"]
     # CRI gives a container neither of these two.
     spec["mounts"] = [
@@ -159,6 +160,18 @@ def oci_config(folder: str, pod: dict, container: dict, *, host_paths: dict[str,
         kinds.add("cgroup")
     spec["linux"]["namespaces"] = [{"type": kind} for kind in sorted(kinds)]
     return spec
+
+
+def limits(container: dict) -> dict:
+    """Return the OCI limits of a container's resources, as the kubelet sets them."""
+    found = container.get("resources", {}).get("limits", {})
+    result = {}
+    if "cpu" in found:
+        milli = int(found["cpu"].removesuffix("m"))
+        result["cpu"] = {"period": 100_000, "quota": milli * 100}
+    if "memory" in found:
+        result["memory"] = {"limit": int(found["memory"].removesuffix("Mi")) << 20}
+    return result
 
 
 def mounts(pod: dict, container: dict, host_paths: dict[str, str]) -> list[dict]:

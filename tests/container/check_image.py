@@ -297,6 +297,30 @@ def test_probes_and_metrics_answer(agent, zombies):
         assert 'zombie_tracer_source_info{source="core"} 1.0' in probe(port, "/metrics")[1]
 
 
+def test_a_start_fails_no_probe_of_the_manifest(agent, container):
+    """A failed probe is a Warning event. Under the manifest's limits, by a kubelet's clock."""
+    port = free_port()
+    began = time.monotonic()
+    with agent("start", port=port) as one:
+        until(lambda: probe(port, "/readyz")[0] == 200, message=one.err)
+        ready = time.monotonic() - began
+        first = container["startupProbe"]["initialDelaySeconds"]
+        print(f"\nready {ready:.1f} s after the runtime's start; probed after {first} s")
+        assert ready < first / 2
+        assert probe(port, container["startupProbe"]["httpGet"]["path"])[0] == 200
+
+
+def test_doctor_run_with_exec_reports_the_limits_and_rights_of_the_agent(agent):
+    with agent("exec-doctor") as one:
+        until(lambda: events(one, "agent_started"), message=one.err)
+        done = one.exec("tracer", "doctor", "--no-kubernetes", "-o", "json")
+    checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+    for name in ("cap_bpf", "cap_perfmon", "cap_sys_ptrace", "seccomp", "state_dir", "memory"):
+        assert checks[name]["status"] == "ok", checks[name]
+    assert checks["state_dir"]["result"].startswith("/run/zombie-tracer ")
+    assert checks["memory"]["result"] == "the memory limit is 300 MiB"
+
+
 @pytest.mark.parametrize("how", ["TERM", "KILL"])
 def test_a_restart_logs_nothing_twice_and_forgets_nothing(agent, zombies, how):
     told = zombies.make()
