@@ -5,7 +5,6 @@ kubectl does the talking: its contexts, credentials and permissions are the user
 
 import argparse
 import itertools
-import json
 import shutil
 import sys
 from collections.abc import Sequence

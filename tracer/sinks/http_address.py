@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from tracer.errors import PermanentError, UsageError
+from tracer.numbers import shown
 
 _BACKLOG = 1024
 """Connections that the kernel accepts before the server does: a flood must not fill it."""
@@ -53,7 +54,7 @@ def _is_port(text: str) -> bool:
 
 def _bad_address(text: str) -> UsageError:
     return UsageError(
-        f"--metrics-address {text!r} is not HOST:PORT; write for example :9464,"
+        f"--metrics-address {shown(text)} is not HOST:PORT; write for example :9464,"
         " 127.0.0.1:9464 or [::1]:9464"
     )
 
@@ -64,8 +65,8 @@ def listen(address: Address) -> socket.socket:
     Raises:
         PermanentError: it cannot; the text names the address and the remedy.
     """
-    shown = f"[{address.host}]" if ":" in address.host else address.host
-    where = f"--metrics-address {shown}:{address.port}"
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    where = f"--metrics-address {host}:{address.port}"
     try:
         if not address.host:
             # A kernel without IPv6 (ipv6.disable=1) has only the second.
